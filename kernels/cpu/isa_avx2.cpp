@@ -1,0 +1,34 @@
+// The avx2 instruction set. Compiled with its own flags; everything sits in an anonymous namespace.
+#include "kernels.h"
+
+#include "hive_backend.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+namespace hive::cpu {
+namespace {
+
+constexpr uint32_t value_lanes = 32;
+
+#include "simd_avx2.h"
+#include "simd_scan.h"
+#include "simd_convert.h"
+#include "simd_table.h"
+
+HIVE_SIMD_TABLE("avx2");
+
+}  // namespace
+
+const CpuKernels* avx2_kernels() { return &kTable; }
+
+}  // namespace hive::cpu
+
+#else
+
+namespace hive::cpu {
+const CpuKernels* avx2_kernels() { return nullptr; }
+}  // namespace hive::cpu
+
+#endif

@@ -1,0 +1,30 @@
+// The CPU backend, linked into the addon: the three exports of hive_backend.h under names of their
+// own, plus what native/core calls directly because it lives in the same library.
+#pragma once
+
+#include "hive_backend.h"
+#include "kernels.h"
+
+extern "C" {
+uint32_t hive_cpu_backend_abi(void);
+// config of options: "isa=scalar|avx2|avx512|neon;threads=N", both optional.
+hive_status hive_cpu_backend_probe(const hive_open_options* options, hive_probe_report* out);
+hive_status hive_cpu_backend_open(const hive_open_options* options, const hive_backend_table** out,
+                                  hive_error* err);
+}
+
+namespace hive::cpu {
+
+// Runs a scan job to its end on the calling thread. device must come from this backend.
+hive_status scan_inline(hive_device* device, const hive_scan_job* job, hive_error* err) noexcept;
+
+// Best instruction set of this machine; its encode and decode serve the ingest path.
+const CpuKernels& best_kernels();
+
+// Kernels by name; null when the build or the machine lacks them.
+const CpuKernels* kernels_by_name(const char* name);
+
+// Threads this process may use: the CPU affinity, further limited by the cgroup's quota.
+uint32_t usable_threads();
+
+}  // namespace hive::cpu
