@@ -1,0 +1,408 @@
+#include "collection.h"
+
+#include <algorithm>
+
+#include "cpu_backend.h"
+#include "workers.h"
+
+namespace hive {
+namespace {
+
+constexpr uint64_t kSegmentBytes = uint64_t{64} << 20;
+constexpr uint32_t kCapacityMin = 1024;
+constexpr uint32_t kCapacityMax = 262144;
+
+uint32_t choose_capacity(uint32_t dim, uint32_t dtype, uint64_t max_segment_bytes) {
+  const uint64_t row_bytes = uint64_t{dim} * element_bytes(dtype);
+  const uint64_t rows = std::min(kSegmentBytes, max_segment_bytes) / row_bytes;
+  uint32_t capacity = kCapacityMin;
+  while (capacity < kCapacityMax && uint64_t{capacity} * 2 <= rows) capacity *= 2;
+  // A device with tiny segments wins over the minimum.
+  while (capacity > 1 && capacity * row_bytes > max_segment_bytes) capacity /= 2;
+  return capacity;
+}
+
+void copy_row(const Segment& from, uint32_t from_slot, const Segment& to, uint32_t to_slot) {
+  std::copy_n(from.data(from_slot), from.row_bytes(), to.data(to_slot));
+  *to.inv_norms(to_slot) = *from.inv_norms(from_slot);
+  if (to.scales(0) != nullptr) *to.scales(to_slot) = *from.scales(from_slot);
+}
+
+}  // namespace
+
+Collection::Collection(uint32_t dim, uint32_t metric, uint32_t dtype, uint64_t max_segment_bytes)
+    : dim_(dim),
+      metric_(metric),
+      dtype_(dtype),
+      capacity_(choose_capacity(dim, dtype, max_segment_bytes)),
+      published_(std::make_shared<Snapshot>()) {}
+
+std::shared_ptr<const Snapshot> Collection::snapshot() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+std::shared_ptr<Batch> Collection::begin() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (batch_open_) throw Failure("INVALID_ARGUMENT", "Another batch of this collection is open.");
+    batch_open_ = true;
+  }
+  return std::make_shared<Batch>(shared_from_this());
+}
+
+CollectionStats Collection::stats() const {
+  const std::shared_ptr<const Snapshot> snapshot = this->snapshot();
+  CollectionStats stats;
+  stats.segments = snapshot->segments.size();
+  stats.rows = snapshot->total_rows;
+  stats.live_rows = snapshot->live_rows;
+  for (const SnapshotSegment& s : snapshot->segments) {
+    stats.host_bytes += uint64_t{s.row_count} * (s.segment->row_bytes() + sizeof(float));
+  }
+  return stats;
+}
+
+void Collection::settle() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return !compacting_; });
+}
+
+// Clears the bits of the given rows in new versions of the live bitsets.
+void Collection::apply_tombstones(Snapshot* next, const std::vector<uint64_t>& tombstones) const {
+  std::vector<std::vector<uint32_t>> words(next->segments.size());
+  for (const uint64_t row : tombstones) {
+    const auto place = next->find(row);
+    SnapshotSegment* s = place ? &next->segments[place->segment] : nullptr;
+    std::vector<uint32_t>* bits = place ? &words[place->segment] : nullptr;
+    if (s != nullptr && bits->empty()) {
+      if (s->live != nullptr) *bits = s->live->words;
+      // Slots past the old version live: spare bits of its last word too.
+      const uint32_t known = s->live == nullptr ? 0 : s->live->count;
+      if (known % 32 != 0) bits->back() |= ~((1u << (known % 32)) - 1);
+      bits->resize((size_t{s->row_count} + 31) / 32, ~0u);
+    }
+    const uint32_t mask = place ? 1u << (place->slot % 32) : 0;
+    if (s == nullptr || ((*bits)[place->slot / 32] & mask) == 0) {
+      throw Failure("INVALID_ARGUMENT", "Row " + std::to_string(row) + " is not live.");
+    }
+    (*bits)[place->slot / 32] &= ~mask;
+    s->live_count -= 1;
+    next->live_rows -= 1;
+  }
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i].empty()) continue;
+    SnapshotSegment& s = next->segments[i];
+    s.live = std::make_shared<LiveBits>(std::move(words[i]), s.row_count);
+  }
+}
+
+void Collection::publish(const std::vector<Span>& spans, uint64_t end_row,
+                         const std::vector<uint64_t>& tombstones) {
+  {
+    const std::lock_guard lock(mutex_);
+    auto next = std::make_shared<Snapshot>(*published_);
+    for (const Span& span : spans) {
+      if (span.first_slot > 0) {
+        SnapshotSegment& tail = next->segments.back();
+        tail.row_count += span.count;
+        tail.live_count += span.count;
+      } else {
+        next->segments.push_back({span.segment, span.count, span.count, nullptr});
+      }
+      next->live_rows += span.count;
+      next->total_rows += span.count;
+      tail_ = span.segment;
+    }
+    next->end_row = end_row;
+    apply_tombstones(next.get(), tombstones);
+    std::erase_if(next->segments, [&](const SnapshotSegment& s) {
+      if (s.live_count > 0) return false;
+      if (s.segment == tail_) tail_ = nullptr;
+      next->total_rows -= s.row_count;
+      return true;
+    });
+    published_ = std::move(next);
+  }
+  maybe_compact();
+}
+
+// Starts to merge the first run of neighbouring full segments that are mostly dead.
+void Collection::maybe_compact() {
+  std::shared_ptr<const Snapshot> source;
+  size_t first = 0;
+  size_t last = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (compacting_) return;
+    source = published_;
+    const auto mostly_dead = [&](const SnapshotSegment& s) {
+      return s.segment != tail_ && uint64_t{s.live_count} * 2 < s.row_count;
+    };
+    const auto& all = source->segments;
+    while (first < all.size() && !mostly_dead(all[first])) ++first;
+    uint64_t live = 0;
+    for (last = first; last < all.size() && mostly_dead(all[last]); ++last) {
+      live += all[last].live_count;
+      if (live > capacity_) break;
+    }
+    if (first == last) return;
+    compacting_ = true;
+  }
+  Workers::shared().run([self = shared_from_this(), source, first, last] {
+    try {
+      self->compact(source, first, last);
+    } catch (const std::exception&) {
+      // Out of memory: the dead rows stay where they are, and the next commit tries again.
+    }
+    {
+      const std::lock_guard lock(self->mutex_);
+      self->compacting_ = false;
+    }
+    self->idle_.notify_all();
+  });
+}
+
+void Collection::compact(std::shared_ptr<const Snapshot> source, size_t first, size_t last) {
+  std::vector<uint64_t> rows;
+  std::vector<std::pair<size_t, uint32_t>> origin;  // segment and slot of every copied row
+  for (size_t i = first; i < last; ++i) {
+    const SnapshotSegment& s = source->segments[i];
+    for (uint32_t slot = 0; slot < s.row_count; ++slot) {
+      if (!s.alive(slot)) continue;
+      rows.push_back(s.segment->row_at(slot));
+      origin.emplace_back(i, slot);
+    }
+  }
+  std::shared_ptr<Segment> merged;
+  if (!rows.empty()) {
+    const auto count = static_cast<uint32_t>(rows.size());
+    merged = std::make_shared<Segment>(dim_, dtype_, count, rows[0], rows);
+    for (uint32_t to = 0; to < count; ++to) {
+      copy_row(*source->segments[origin[to].first].segment, origin[to].second, *merged, to);
+    }
+  }
+  replace_compacted(*source, first, last, merged, origin);
+}
+
+// Rows that died while they were copied are dead in the new segment too.
+void Collection::replace_compacted(const Snapshot& source, size_t first, size_t last,
+                                   std::shared_ptr<Segment> merged,
+                                   const std::vector<std::pair<size_t, uint32_t>>& origin) {
+  const std::lock_guard lock(mutex_);
+  auto next = std::make_shared<Snapshot>(*published_);
+  std::vector<const SnapshotSegment*> now(last, nullptr);  // the sources as they are now
+  for (size_t i = first; i < last; ++i) {
+    for (const SnapshotSegment& s : published_->segments) {
+      if (s.segment == source.segments[i].segment) now[i] = &s;
+    }
+  }
+  std::vector<uint32_t> words((origin.size() + 31) / 32, ~0u);
+  uint32_t live = 0;
+  for (size_t to = 0; to < origin.size(); ++to) {
+    const SnapshotSegment* s = now[origin[to].first];
+    if (s != nullptr && s->alive(origin[to].second)) live += 1;
+    else words[to / 32] &= ~(1u << (to % 32));
+  }
+  const auto count = static_cast<uint32_t>(origin.size());
+  std::vector<SnapshotSegment> segments;
+  bool placed = false;
+  for (const SnapshotSegment& s : next->segments) {
+    const bool replaced = std::any_of(now.begin(), now.end(), [&](const SnapshotSegment* n) {
+      return n != nullptr && n->segment == s.segment;
+    });
+    if (!replaced) {
+      segments.push_back(s);
+      continue;
+    }
+    next->total_rows -= s.row_count;
+    if (placed || live == 0) continue;
+    placed = true;
+    const auto bits =
+        live == count ? nullptr : std::make_shared<LiveBits>(std::move(words), count);
+    segments.push_back({merged, count, live, bits});
+    next->total_rows += count;
+  }
+  next->segments = std::move(segments);
+  published_ = std::move(next);
+}
+
+// ---- batch --------------------------------------------------------------------------------------
+
+namespace {
+
+// Below this a hop to another thread costs more than the conversion.
+constexpr size_t kInlineBytes = 64 * 1024;
+
+}  // namespace
+
+Batch::Batch(std::shared_ptr<Collection> collection)
+    : collection_(std::move(collection)), base_(collection_->snapshot()) {
+  first_row_ = base_->end_row;
+}
+
+Batch::~Batch() { abort(); }
+
+Batch::Target Batch::reserve(size_t want) {
+  if (first_row_ + count_ + want >= kRowMax) {
+    throw Failure("INVALID_ARGUMENT", "The collection has used up its row numbers.");
+  }
+  Collection::Span* span = spans_.empty() ? nullptr : &spans_.back();
+  if (span == nullptr || span->first_slot + span->count == span->segment->capacity()) {
+    std::shared_ptr<Segment> tail;
+    uint32_t used = 0;
+    if (span == nullptr && collection_->tail_ != nullptr && !base_->segments.empty()) {
+      tail = collection_->tail_;
+      used = base_->segments.back().row_count;
+    }
+    // Rows of a segment are consecutive; a tail whose successor rows were given elsewhere is full.
+    if (tail == nullptr || used == tail->capacity() || base_->segments.back().segment != tail ||
+        tail->row_at(used) != first_row_ + count_) {
+      tail = std::make_shared<Segment>(collection_->dim(), collection_->dtype(),
+                                       collection_->segment_capacity(), first_row_ + count_);
+      used = 0;
+    }
+    spans_.push_back({tail, used, 0});
+    span = &spans_.back();
+  }
+  const uint32_t slot = span->first_slot + span->count;
+  const auto count = static_cast<uint32_t>(
+      std::min<size_t>(want, span->segment->capacity() - slot));
+  span->count += count;
+  count_ += count;
+  return {span->segment, slot, count};
+}
+
+void Batch::push(const float* rows, size_t count) {
+  if (!open_) throw Failure("CLOSED", "The batch is committed or aborted.");
+  const size_t dim = collection_->dim();
+  std::vector<float> copy(rows, rows + count * dim);
+  const uint64_t index = count_;
+  std::vector<Target> targets;
+  for (size_t done = 0; done < count; done += targets.back().count) {
+    targets.push_back(reserve(count - done));
+  }
+  auto work = [self = shared_from_this(), copy = std::move(copy), targets, index, dim] {
+    size_t done = 0;
+    for (const Target& target : targets) {
+      self->convert(copy.data() + done * dim, target, index + done);
+      done += target.count;
+    }
+  };
+  bool busy;
+  {
+    const std::lock_guard lock(mutex_);
+    busy = tasks_ > 0;
+  }
+  if (!busy && count * dim * sizeof(float) <= kInlineBytes) return work();
+  {
+    const std::lock_guard lock(mutex_);
+    ++tasks_;
+  }
+  Workers::shared().run([self = shared_from_this(), work = std::move(work)] {
+    work();
+    self->task_done();
+  });
+}
+
+void Batch::convert(const float* rows, const Target& target, uint64_t index) {
+  const cpu::EncodeResult result = cpu::best_kernels().encode[collection_->dtype()](
+      rows, target.count, collection_->dim(), target.segment->data(target.slot),
+      target.segment->scales(target.slot), target.segment->inv_norms(target.slot));
+  if (result.fault == cpu::RowFault::kNone) return;
+  const auto vector = static_cast<int64_t>(index + result.row);
+  const auto element = static_cast<int64_t>(result.element);
+  const std::string at = "Vector " + std::to_string(vector);
+  switch (result.fault) {
+    case cpu::RowFault::kNonFinite:
+      return record({"NON_FINITE", at + " has NaN or Infinity at element " +
+                                       std::to_string(element) + ".", vector, element});
+    case cpu::RowFault::kOverflow:
+      return record({"DTYPE_OVERFLOW", at + " has at element " + std::to_string(element) +
+                                           " a value too large for the storage type.",
+                     vector, element});
+    default:
+      return record({"NORM_TOO_LARGE", at + " has an l2 norm above 9e18.", vector});
+  }
+}
+
+void Batch::record(Failure failure) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_ || failure.index() < failure_->index()) failure_ = std::move(failure);
+}
+
+void Batch::task_done() {
+  std::function<void(std::optional<Failure>)> done;
+  std::optional<Failure> failure;
+  {
+    const std::lock_guard lock(mutex_);
+    if (--tasks_ == 0) {
+      done = std::move(done_);
+      done_ = nullptr;
+      failure = failure_;
+    }
+    changed_.notify_all();
+  }
+  if (done) done(failure);
+}
+
+void Batch::push_copies(const std::vector<uint64_t>& rows) {
+  if (!open_) throw Failure("CLOSED", "The batch is committed or aborted.");
+  for (const uint64_t row : rows) {
+    const auto place = base_->find(row);
+    if (!place || !base_->segments[place->segment].alive(place->slot)) {
+      throw Failure("INVALID_ARGUMENT", "Row " + std::to_string(row) + " is not live.");
+    }
+    const Target target = reserve(1);
+    copy_row(*base_->segments[place->segment].segment, place->slot, *target.segment, target.slot);
+  }
+}
+
+void Batch::finish(std::function<void(std::optional<Failure>)> done) {
+  std::optional<Failure> failure;
+  {
+    const std::lock_guard lock(mutex_);
+    if (tasks_ > 0) {
+      done_ = std::move(done);
+      return;
+    }
+    failure = failure_;
+  }
+  done(failure);
+}
+
+bool Batch::finished_now() {
+  const std::lock_guard lock(mutex_);
+  if (tasks_ > 0) return false;
+  if (failure_) throw Failure(*failure_);
+  return true;
+}
+
+void Batch::commit(const std::vector<uint64_t>& tombstones) {
+  if (!open_) throw Failure("CLOSED", "The batch is committed or aborted.");
+  if (!finished_now()) throw Failure("INVALID_ARGUMENT", "The batch is not finished.");
+  collection_->publish(spans_, first_row_ + count_, tombstones);
+  close();
+}
+
+void Batch::wait_for_tasks() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return tasks_ == 0; });
+}
+
+void Batch::abort() {
+  if (!open_) return;
+  // Tasks write into rows that the next batch will use.
+  wait_for_tasks();
+  close();
+}
+
+void Batch::close() {
+  open_ = false;
+  spans_.clear();
+  base_.reset();
+  const std::lock_guard lock(collection_->mutex_);
+  collection_->batch_open_ = false;
+}
+
+}  // namespace hive

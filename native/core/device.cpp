@@ -1,0 +1,174 @@
+#include "device.h"
+
+#include <map>
+
+#include "failure.h"
+
+namespace hive {
+
+Device::Device(const BackendReport& backend, const OpenOptions& options)
+    : backend_(backend.name),
+      index_(options.device_index),
+      table_(backend.table),
+      config_(options.config_for(backend.name)),
+      host_threads_(options.host_threads) {
+  hive_open_options open{};
+  open.struct_size = sizeof open;
+  open.host_threads = host_threads_;
+  open.config = config_.c_str();
+  hive_error error = new_error();
+  hive_status status = table_->device_open(index_, &open, &handle_, &error);
+  if (status != HIVE_OK) throw backend_failure(status, error);
+  info_ = backend.devices[index_];
+  const hive_memory_info memory = this->memory();
+  uint64_t budget = options.memory_budget_bytes;
+  if (budget == 0) budget = memory.free_bytes / 10 * 9;
+  residency_ = std::make_unique<Residency>(table_, handle_, host_memory(), budget);
+  if (!notifies()) thread_ = std::thread([this] { loop(); });
+}
+
+Device::~Device() {
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  residency_.reset();
+  if (handle_ != nullptr) table_->device_close(handle_);
+}
+
+void Device::run(std::function<void()> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  wake_.notify_one();
+}
+
+void Device::loop() {
+  for (;;) {
+    std::function<void()> task;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
+      if (tasks_.empty()) return;
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
+    }
+    task();
+  }
+}
+
+bool Device::reopen() {
+  hive_open_options open{};
+  open.struct_size = sizeof open;
+  open.host_threads = host_threads_;
+  open.config = config_.c_str();
+  // What was on the lost device goes with its handle.
+  residency_->clear(false);
+  const std::lock_guard lock(handle_mutex_);
+  table_->device_close(handle_);
+  handle_ = nullptr;
+  hive_error error = new_error();
+  if (table_->device_open(index_, &open, &handle_, &error) != HIVE_OK) {
+    handle_ = nullptr;
+    return false;
+  }
+  residency_->set_device(handle_);
+  return true;
+}
+
+hive_memory_info Device::memory() const {
+  hive_memory_info info{};
+  info.struct_size = sizeof info;
+  const std::lock_guard lock(handle_mutex_);
+  hive_error error = new_error();
+  if (handle_ != nullptr) (void)table_->memory_info(handle_, &info, &error);
+  return info;
+}
+
+hive_health Device::health() const {
+  hive_health health{};
+  health.struct_size = sizeof health;
+  const std::lock_guard lock(handle_mutex_);
+  if (handle_ != nullptr) table_->health(handle_, &health);
+  else health.status = HIVE_DEVICE_LOST;
+  return health;
+}
+
+namespace {
+
+// The opened devices of this process by what they were opened with.
+std::shared_ptr<Device> open_shared(const BackendReport& backend, const OpenOptions& options) {
+  static std::mutex mutex;
+  static auto* const opened = new std::map<std::string, std::weak_ptr<Device>>();
+  const std::string key = backend.name + "|" + std::to_string(options.device_index) + "|" +
+                          options.config_for(backend.name) + "|" +
+                          std::to_string(options.host_threads) + "|" +
+                          std::to_string(options.memory_budget_bytes);
+  const std::lock_guard lock(mutex);
+  std::weak_ptr<Device>& slot = (*opened)[key];
+  if (std::shared_ptr<Device> device = slot.lock()) return device;
+  auto device = std::make_shared<Device>(backend, options);
+  slot = device;
+  return device;
+}
+
+DeviceChoice open_forced(const OpenOptions& options) {
+  DeviceChoice choice;
+  const BackendReport report = probe_backend(options.backend, options);
+  if (!report.usable) {
+    throw Failure(status_name(report.status),
+                  "The backend \"" + options.backend + "\" was asked for but cannot be used: " +
+                      report.reason);
+  }
+  if (options.device_index >= report.devices.size()) {
+    throw Failure("NO_DEVICE", "The backend \"" + options.backend + "\" has " +
+                                   std::to_string(report.devices.size()) +
+                                   " device(s); there is no device " +
+                                   std::to_string(options.device_index) + ".");
+  }
+  choice.device = open_shared(report, options);
+  choice.forced = true;
+  choice.reasons.push_back(options.backend + ": chosen because it was asked for");
+  return choice;
+}
+
+}  // namespace
+
+DeviceChoice choose_device(const OpenOptions& options) {
+  if (!options.backend.empty()) return open_forced(options);
+  DeviceChoice choice;
+  for (const BackendReport& report : probe_backends(options)) {
+    if (!report.selectable) continue;
+    const bool enough = options.device_index < report.devices.size() || report.name == "cpu";
+    if (!report.usable || !enough) {
+      choice.reasons.push_back(report.name + ": " + (report.usable ? "no such device" : report.reason));
+      continue;
+    }
+    OpenOptions local = options;
+    if (report.name == "cpu") local.device_index = 0;
+    try {
+      std::shared_ptr<Device> device = open_shared(report, local);
+      if (choice.device == nullptr) {
+        choice.device = device;
+        choice.reasons.push_back(report.name + ": chosen, the best usable backend");
+      } else if (report.name == "cpu") {
+        choice.fallback = device;
+      }
+    } catch (const Failure& failure) {
+      choice.reasons.push_back(report.name + ": " + failure.what());
+    }
+    if (choice.device != nullptr && report.name == "cpu") break;
+  }
+  if (choice.device == nullptr) {
+    throw Failure("NO_DEVICE", "No backend can be used, not even the CPU: " +
+                                   (choice.reasons.empty() ? "" : choice.reasons.back()));
+  }
+  return choice;
+}
+
+}  // namespace hive

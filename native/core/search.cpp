@@ -1,0 +1,377 @@
+#include "search.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu_backend.h"
+
+namespace hive {
+namespace {
+
+// Work that is cheaper than waking a thread: about a megabyte of rows.
+constexpr uint64_t kInlineBytes = uint64_t{1} << 20;
+// What a scan reads per microsecond when it is not bound by memory; for estimates only.
+constexpr double kBytesPerMicro = 40'000;
+// Result slots of one backend job; larger batches run as several jobs.
+constexpr uint64_t kHitsPerJob = uint64_t{1} << 20;
+constexpr uint64_t kWaitSlice = 2'000;  // microseconds between looks at the cancel flag
+
+bool is_device_fault(const std::string& code) {
+  for (const char* fault : {"HIVE_OUT_OF_MEMORY", "HIVE_DEVICE_OUT_OF_MEMORY", "HIVE_DEVICE_LOST",
+                            "HIVE_DEVICE_POISONED", "HIVE_DEVICE_TIMEOUT", "HIVE_UNSUPPORTED",
+                            "HIVE_INTERNAL", "HIVE_NO_DEVICE"}) {
+    if (code == fault) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+// ---- runner -------------------------------------------------------------------------------------
+
+const std::shared_ptr<Device>& Runner::current() const {
+  return dead_.load() && choice_.fallback != nullptr ? choice_.fallback : choice_.device;
+}
+
+void Runner::report_fallback(const std::string& cause, bool dead) {
+  if (dead) dead_.store(true);
+  std::function<void(const std::string&)> listener;
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::find(reported_.begin(), reported_.end(), cause) != reported_.end()) return;
+    reported_.push_back(cause);
+    listener = listener_;
+  }
+  if (listener) listener(cause);
+}
+
+void Runner::on_fallback(std::function<void(const std::string&)> listener) {
+  const std::lock_guard lock(mutex_);
+  listener_ = std::move(listener);
+}
+
+bool plan_search_inline(const Runner& runner, const Collection& collection,
+                        const Snapshot& snapshot, uint64_t query_count) {
+  const uint64_t row_bytes = uint64_t{collection.dim()} * element_bytes(collection.dtype());
+  const auto work = static_cast<double>(snapshot.total_rows * row_bytes) *
+                    static_cast<double>(std::max<uint64_t>(1, query_count));
+  return work <= static_cast<double>(kInlineBytes) && runner.current()->backend() == "cpu";
+}
+
+Plan plan_search(const Runner& runner, const Collection& collection, const Snapshot& snapshot,
+                 uint64_t query_count) {
+  Plan plan;
+  const Device& device = *runner.current();
+  plan.backend = device.backend();
+  plan.device = device.info().name;
+  plan.rows = snapshot.total_rows;
+  const uint64_t row_bytes = uint64_t{collection.dim()} * element_bytes(collection.dtype());
+  plan.bytes = snapshot.total_rows * row_bytes;
+  const auto work = static_cast<double>(plan.bytes) * static_cast<double>(std::max<uint64_t>(1, query_count));
+  plan.estimated_micros = work / kBytesPerMicro;
+  plan.reasons = runner.choice().reasons;
+  plan.reasons.push_back("flat scan: every live row is compared, so the answer is exact");
+  const bool cpu = device.backend() == "cpu";
+  plan.run_inline = plan_search_inline(runner, collection, snapshot, query_count);
+  if (plan.run_inline) {
+    plan.reasons.push_back("inline: at most 1 MiB of rows, cheaper than waking a thread");
+  } else if (cpu) {
+    plan.reasons.push_back("threads: more than 1 MiB of rows");
+  } else {
+    plan.reasons.push_back("threads: the device has memory and threads of its own");
+  }
+  return plan;
+}
+
+// ---- search -------------------------------------------------------------------------------------
+
+Search::Search(std::shared_ptr<Runner> runner, const Collection& collection,
+               std::shared_ptr<const Snapshot> snapshot, const float* queries, size_t query_count,
+               uint32_t k)
+    : runner_(std::move(runner)),
+      snapshot_(std::move(snapshot)),
+      dim_(collection.dim()),
+      metric_(collection.metric()),
+      dtype_(collection.dtype()),
+      k_(static_cast<uint32_t>(std::min<uint64_t>(k, std::max<uint64_t>(1, snapshot_->total_rows)))),
+      query_count_(static_cast<uint32_t>(query_count)) {
+  prepare(queries);
+  const size_t slots = size_t{query_count_} * k_;
+  result_.values.resize(slots);
+  result_.rows.resize(slots);
+  result_.counts.assign(query_count_, 0);
+}
+
+Search::~Search() { release(); }
+
+// For cosine the query is scaled by a power of two so that its norm lies in [0.5, 1): exact, and
+// small queries no longer underflow in the products.
+void Search::prepare(const float* queries) {
+  queries_.assign(queries, queries + size_t{query_count_} * dim_);
+  inv_norms_.assign(query_count_, 1.0f);
+  for (uint32_t q = 0; q < query_count_; ++q) {
+    float* query = &queries_[size_t{q} * dim_];
+    double sum = 0;
+    for (uint32_t i = 0; i < dim_; ++i) sum += static_cast<double>(query[i]) * query[i];
+    if (!std::isfinite(sum)) {
+      const auto bad = std::find_if(query, query + dim_, [](float x) { return !std::isfinite(x); });
+      throw Failure("NON_FINITE", "Query " + std::to_string(q) + " has NaN or Infinity at element " +
+                                      std::to_string(bad - query) + ".", q, bad - query);
+    }
+    const double norm = std::sqrt(sum);
+    if (norm > cpu::kNormMax) {
+      throw Failure("NORM_TOO_LARGE", "Query " + std::to_string(q) + " has an l2 norm above 9e18.", q);
+    }
+    if (metric_ != HIVE_METRIC_COSINE) continue;
+    if (norm < cpu::kNormMin) {
+      inv_norms_[q] = 0;
+      continue;
+    }
+    int exponent = 0;
+    const double fraction = std::frexp(norm, &exponent);
+    for (uint32_t i = 0; i < dim_; ++i) query[i] = std::ldexp(query[i], -exponent);
+    inv_norms_[q] = static_cast<float>(1.0 / fraction);
+  }
+}
+
+uint32_t Search::slice_queries() const {
+  const uint64_t most = std::max<uint64_t>(1, kHitsPerJob / k_);
+  return static_cast<uint32_t>(std::min<uint64_t>(most, query_count_ - next_query_));
+}
+
+hive_scan_job Search::make_job(const std::vector<hive_scan_segment>& segments, uint32_t first,
+                               uint32_t count) {
+  hits_.resize(size_t{count} * k_);
+  hit_counts_.assign(count, 0);
+  hive_scan_job job{};
+  job.head.struct_size = sizeof job;
+  job.head.op = HIVE_OP_SCAN_TOPK;
+  job.metric = metric_;
+  job.dim = dim_;
+  job.query_count = count;
+  job.k = k_;
+  job.queries = &queries_[size_t{first} * dim_];
+  job.query_inv_norms = &inv_norms_[first];
+  job.segment_count = static_cast<uint32_t>(segments.size());
+  job.segment_size = sizeof(hive_scan_segment);
+  job.segments = segments.data();
+  job.hits = hits_.data();
+  job.hit_counts = hit_counts_.data();
+  return job;
+}
+
+// Merges the hits of one job into the result; both are sorted, the result's come first in ties
+// because earlier waves hold earlier rows.
+void Search::merge(uint32_t first, uint32_t count, size_t segment_base) {
+  const bool greater = metric_ == HIVE_METRIC_COSINE || metric_ == HIVE_METRIC_DOT;
+  std::vector<float> values(k_);
+  std::vector<uint64_t> rows(k_);
+  for (uint32_t q = 0; q < count; ++q) {
+    const size_t at = size_t{first + q} * k_;
+    const hive_hit* found = &hits_[size_t{q} * k_];
+    uint32_t& have = result_.counts[first + q];
+    const auto row_of = [&](const hive_hit& hit) {
+      return snapshot_->segments[segment_base + hit.segment].segment->row_at(hit.slot);
+    };
+    uint32_t a = 0;
+    uint32_t b = 0;
+    uint32_t n = 0;
+    while (n < k_ && (a < have || b < hit_counts_[q])) {
+      bool old = b == hit_counts_[q];
+      if (!old && a < have) {
+        const float x = result_.values[at + a];
+        old = greater ? x >= found[b].value : x <= found[b].value;
+      }
+      values[n] = old ? result_.values[at + a] : found[b].value;
+      rows[n] = old ? result_.rows[at + a] : row_of(found[b]);
+      (old ? a : b) += 1;
+      ++n;
+    }
+    std::copy_n(values.begin(), n, result_.values.begin() + static_cast<std::ptrdiff_t>(at));
+    std::copy_n(rows.begin(), n, result_.rows.begin() + static_cast<std::ptrdiff_t>(at));
+    have = n;
+  }
+}
+
+void Search::run_inline() {
+  Device& device = *runner_->current();
+  result_.backend = device.backend();
+  device.residency().acquire(*snapshot_, 0, &segments_);
+  const hive_scan_job job = make_job(segments_, 0, query_count_);
+  hive_error error = new_error();
+  const hive_status status = cpu::scan_inline(device.handle(), &job, &error);
+  if (status != HIVE_OK) throw backend_failure(status, error);
+  merge(0, query_count_, 0);
+}
+
+void Search::start(std::function<void(std::optional<Failure>)> done) {
+  done_ = std::move(done);
+  if (snapshot_->segments.empty()) {
+    result_.backend = runner_->current()->backend();
+    return finish(std::nullopt);
+  }
+  begin_on(runner_->current());
+}
+
+void Search::begin_on(const std::shared_ptr<Device>& device) {
+  device_ = device;
+  result_.backend = device->backend();
+  std::fill(result_.counts.begin(), result_.counts.end(), 0);
+  next_query_ = 0;
+  if (!device->notifies()) {
+    device->run([self = shared_from_this()] { self->run_waves(); });
+    return;
+  }
+  try {
+    segments_.clear();
+    device->residency().acquire(*snapshot_, 0, &segments_);
+    next_slice();
+  } catch (const Failure& failure) {
+    device_failed(failure);
+  } catch (const std::bad_alloc&) {
+    finish(Failure("OUT_OF_MEMORY", "The host is out of memory."));
+  }
+}
+
+// ---- devices that notify: each slice of queries is submitted when the one before has ended
+
+void Search::next_slice() {
+  slice_ = slice_queries();
+  hive_scan_job job = make_job(segments_, next_query_, slice_);
+  auto context = std::make_unique<std::shared_ptr<Search>>(shared_from_this());
+  job.head.notify = &Search::notified;
+  job.head.notify_ctx = context.get();
+  hive_error error = new_error();
+  hive_ticket* ticket = nullptr;
+  hive_status status;
+  {
+    // Held across submit, so that cancel() either sees the ticket or is seen here.
+    const std::lock_guard lock(mutex_);
+    if (cancelled_.load()) status = HIVE_CANCELLED;
+    else status = device_->table()->submit(device_->handle(), &job.head, &ticket, &error);
+    if (status == HIVE_OK) {
+      // From here on the notification owns the context.
+      (void)context.release();
+      tickets_.emplace_back(device_, ticket);
+    }
+  }
+  if (status != HIVE_OK) throw backend_failure(status, error);
+}
+
+void Search::notified(void* context, hive_ticket*, hive_status status) {
+  const std::unique_ptr<std::shared_ptr<Search>> owner(static_cast<std::shared_ptr<Search>*>(context));
+  Search& self = **owner;
+  try {
+    if (status != HIVE_OK) {
+      const hive_error none = new_error();
+      throw backend_failure(status, none);
+    }
+    self.merge(self.next_query_, self.slice_, 0);
+    self.next_query_ += self.slice_;
+    if (self.next_query_ < self.query_count_) self.next_slice();
+    else self.finish(std::nullopt);
+  } catch (const Failure& failure) {
+    self.device_failed(failure);
+  } catch (const std::bad_alloc&) {
+    self.finish(Failure("OUT_OF_MEMORY", "The host is out of memory."));
+  }
+}
+
+// ---- devices that are waited for: everything runs on the device's thread, in waves
+
+void Search::run_waves() {
+  try {
+    while (next_query_ < query_count_) {
+      const uint32_t count = slice_queries();
+      for (size_t base = 0; base < snapshot_->segments.size();) {
+        std::vector<hive_scan_segment> segments;
+        const size_t end = device_->residency().acquire(*snapshot_, base, &segments);
+        run_wave(next_query_, count, segments, base);
+        base = end;
+      }
+      next_query_ += count;
+    }
+    finish(std::nullopt);
+  } catch (const Failure& failure) {
+    device_failed(failure);
+  } catch (const std::bad_alloc&) {
+    finish(Failure("OUT_OF_MEMORY", "The host is out of memory."));
+  }
+}
+
+void Search::run_wave(uint32_t first, uint32_t count, const std::vector<hive_scan_segment>& segments,
+                      size_t segment_base) {
+  if (cancelled_.load()) throw Failure("CANCELLED", "The search was cancelled.");
+  const hive_scan_job job = make_job(segments, first, count);
+  hive_error error = new_error();
+  hive_ticket* ticket = nullptr;
+  const hive_status status =
+      device_->table()->submit(device_->handle(), &job.head, &ticket, &error);
+  if (status != HIVE_OK) throw backend_failure(status, error);
+  wait_for(ticket);
+  merge(first, count, segment_base);
+}
+
+void Search::wait_for(hive_ticket* ticket) {
+  const hive_backend_table* table = device_->table();
+  hive_error error = new_error();
+  bool asked = false;
+  for (;;) {
+    const hive_status status = table->wait(device_->handle(), ticket, kWaitSlice, &error);
+    if (status != HIVE_PENDING) {
+      table->ticket_free(device_->handle(), ticket);
+      if (status != HIVE_OK) throw backend_failure(status, error);
+      return;
+    }
+    if (cancelled_.load() && !asked) {
+      table->cancel(device_->handle(), ticket);
+      asked = true;
+    }
+  }
+}
+
+// ---- endings
+
+void Search::device_failed(const Failure& failure) {
+  const bool lost = failure.code() == "HIVE_DEVICE_LOST";
+  if (lost && !retried_ && !device_->notifies()) {
+    // On the device's thread, so nothing else uses the handle.
+    retried_ = true;
+    if (device_->reopen()) return begin_on(device_);
+  }
+  if (!is_device_fault(failure.code()) || !runner_->fallback_allowed() || fell_back_ ||
+      device_ == runner_->choice().fallback) {
+    return finish(failure);
+  }
+  fell_back_ = true;
+  const bool dead = lost || failure.code() == "HIVE_DEVICE_POISONED";
+  runner_->report_fallback(device_->backend() + ": " + failure.what(), dead);
+  begin_on(runner_->choice().fallback);
+}
+
+void Search::finish(std::optional<Failure> failure) {
+  const auto done = std::move(done_);
+  done_ = nullptr;
+  if (done) done(std::move(failure));
+}
+
+void Search::cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_.store(true);
+  if (tickets_.empty()) return;
+  const auto& [device, ticket] = tickets_.back();
+  device->table()->cancel(device->handle(), ticket);
+}
+
+void Search::release() {
+  std::vector<std::pair<std::shared_ptr<Device>, hive_ticket*>> tickets;
+  {
+    const std::lock_guard lock(mutex_);
+    tickets.swap(tickets_);
+  }
+  for (const auto& [device, ticket] : tickets) {
+    device->table()->ticket_free(device->handle(), ticket);
+  }
+}
+
+}  // namespace hive
