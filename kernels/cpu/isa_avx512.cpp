@@ -7,6 +7,8 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 namespace hive::cpu {
 namespace {
 

@@ -8,6 +8,7 @@
 #include <arm_neon.h>
 
 #include <cstring>
+#include <utility>
 
 namespace hive::cpu {
 namespace {

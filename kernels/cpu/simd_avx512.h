@@ -41,7 +41,7 @@ struct Simd {
   static Tail tail(uint32_t rest) {
     alignas(64) int32_t index[16];
     for (uint32_t i = 0; i < 16; ++i) index[i] = static_cast<int32_t>((16 - rest + i) % 16);
-    return {_mm512_load_si512(index), static_cast<__mmask16>((1u << rest) - 1)};
+    return {_mm512_load_si512(index), static_cast<__mmask16>((1u << rest) - 1u)};
   }
   static V shift_down(V v, const Tail& t) {
     return _mm512_maskz_permutexvar_ps(t.keep, t.index, v);

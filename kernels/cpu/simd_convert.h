@@ -67,7 +67,7 @@ template <uint32_t Dtype>
 EncodeResult encode(const float* source, uint32_t count, uint32_t dim, void* data, float* scales,
                     float* inv_norms) {
   using T = typename Element<Dtype>::T;
-  const Simd::Tail tail = Simd::tail(dim % kW);
+  const Simd::Tail tail = make_tail(dim);
   for (uint32_t r = 0; r < count; ++r) {
     const float* x = source + size_t{r} * dim;
     T* row = static_cast<T*>(data) + size_t{r} * dim;
@@ -108,7 +108,7 @@ EncodeResult encode(const float* source, uint32_t count, uint32_t dim, void* dat
 template <uint32_t Dtype>
 void decode(const void* data, const float* scales, uint32_t count, uint32_t dim, float* out) {
   using T = typename Element<Dtype>::T;
-  const Simd::Tail tail = Simd::tail(dim % kW);
+  const Simd::Tail tail = make_tail(dim);
   for (uint32_t r = 0; r < count; ++r) {
     const T* row = static_cast<const T*>(data) + size_t{r} * dim;
     float* to = out + size_t{r} * dim;

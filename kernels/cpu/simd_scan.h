@@ -44,7 +44,11 @@ inline V step(V x, V y, V acc) {
   }
 }
 
-// The last dim % kW elements of a row in lanes 0.., zeros behind. Reads inside the row only.
+// How a row ends: its last kW elements hold `rest` that no whole register took (kW when the row is
+// a whole number of registers).
+inline Simd::Tail make_tail(uint32_t dim) { return Simd::tail(dim % kW == 0 ? kW : dim % kW); }
+
+// The last register of a row: its rest in lanes 0.., zeros behind. Reads inside the row only.
 template <uint32_t Dtype>
 inline V load_rest(const typename Element<Dtype>::T* row, uint32_t dim, const Simd::Tail& tail) {
   using T = typename Element<Dtype>::T;
@@ -81,22 +85,23 @@ inline void accumulate(const typename Element<Dtype>::T* first, uint32_t dim, co
       }
     }
   }
-  // What is left is shorter than 32: whole registers, then the rest in the next lanes.
-  uint32_t a = 0;
-  const auto last = [&](auto load) {
-    const V y = Simd::load(query + i);
-    for (uint32_t r = 0; r < Rows; ++r) {
-      const V x = decoded(load(r), r);
-      // acc is indexed by a constant in every branch, so that it stays in registers.
-      for (uint32_t c = 0; c < kAccs; ++c) {
-        if (c == a) acc[r][c] = step<Metric>(x, y, acc[r][c]);
+  // What is left is shorter than 32: Parts registers, the last of which may be partial. Parts is a
+  // constant in each call, so that the accumulators stay in registers.
+  const auto end = [&]<uint32_t Parts>() {
+    for (uint32_t a = 0; a < Parts; ++a) {
+      const V y = Simd::load(query + i + a * kW);
+      for (uint32_t r = 0; r < Rows; ++r) {
+        const V x = a + 1 < Parts ? Element<Dtype>::load(row[r] + i + a * kW)
+                                  : load_rest<Dtype>(row[r], dim, tail);
+        acc[r][a] = step<Metric>(decoded(x, r), y, acc[r][a]);
       }
     }
   };
-  for (; i + kW <= dim; i += kW, ++a) {
-    last([&](uint32_t r) { return Element<Dtype>::load(row[r] + i); });
-  }
-  if (i < dim) last([&](uint32_t r) { return load_rest<Dtype>(row[r], dim, tail); });
+  const auto pick = [&]<uint32_t... P>(std::integer_sequence<uint32_t, P...>) {
+    const uint32_t parts = (dim - i + kW - 1) / kW;
+    (void)((parts == P + 1 && (end.template operator()<P + 1>(), true)) || ...);
+  };
+  if (i < dim) pick(std::make_integer_sequence<uint32_t, kAccs>());
   for (uint32_t r = 0; r < Rows; ++r) {
     for (uint32_t half = kAccs / 2; half > 0; half /= 2) {
       for (uint32_t c = 0; c < half; ++c) {
@@ -107,6 +112,11 @@ inline void accumulate(const typename Element<Dtype>::T* first, uint32_t dim, co
     out[r] = acc[r][0];
   }
 }
+
+// How far ahead of the rows being read the next ones are asked for.
+// Rows beyond this length are streams of their own to the hardware.
+constexpr size_t kPrefetchRowBytes = 1536;
+constexpr size_t kAheadBytes = 16384;
 
 // Native value to key: cosine's norms, the sign, and -0 to 0.
 template <uint32_t Metric>
@@ -123,10 +133,17 @@ uint64_t scan(const RowsView& rows, uint32_t first, uint32_t count, uint32_t dim
   constexpr uint32_t kGroup = Simd::kGroup;
   const T* data = static_cast<const T*>(rows.data) + size_t{first} * dim;
   const float* scales = Dtype == HIVE_DTYPE_I8 ? rows.scales + first : nullptr;
-  const Simd::Tail tail = Simd::tail(dim % kW);
+  const Simd::Tail tail = make_tail(dim);
   constexpr bool kMax = Metric == HIVE_METRIC_LINF;
+  const size_t group_bytes = sizeof(T) * kGroup * dim;
   uint32_t i = 0;
   for (; i + kGroup <= count; i += kGroup) {
+    // Eight rows are read side by side, which the hardware's prefetcher does not recognise as one
+    // stream. A prefetch past the end of the memory is harmless.
+    const char* ahead = reinterpret_cast<const char*>(data + size_t{i} * dim) + kAheadBytes;
+    if (group_bytes <= kGroup * kPrefetchRowBytes) {
+      for (size_t b = 0; b < group_bytes; b += 64) __builtin_prefetch(ahead + b);
+    }
     V folded[kGroup];
     for (uint32_t r = 0; r < kGroup; r += Simd::kRowsOnce) {
       const float* s = Dtype == HIVE_DTYPE_I8 ? scales + i + r : nullptr;
@@ -195,18 +212,24 @@ uint32_t panel(const PanelArgs& args) {
     }
     for (uint32_t r = 0; r < kRows; ++r) {
       if (r >= valid) break;
+      uint32_t mask[Vectors];
+      uint32_t any = 0;
       for (uint32_t v = 0; v < Vectors; ++v) {
         const V bias = Simd::load(args.query_bias + v * kW);
-        uint32_t mask;
         if constexpr (Kind == kPanelDot) {
           const V term = Simd::set1(args.row_term[base + r]);
           const V limit = Simd::fma(term, Simd::load(args.query_factor + v * kW), bias);
-          mask = Simd::not_less(acc[r][v], limit);
+          mask[v] = Simd::not_less(acc[r][v], limit);
         } else {
-          mask = Simd::not_greater(acc[r][v], bias);
+          mask[v] = Simd::not_greater(acc[r][v], bias);
         }
-        for (; mask != 0; mask &= mask - 1) {
-          const auto lane = static_cast<uint32_t>(__builtin_ctz(mask));
+        any |= mask[v];
+      }
+      // One well-predicted branch per row: survivors are rare.
+      if (__builtin_expect(any == 0, 1)) continue;
+      for (uint32_t v = 0; v < Vectors; ++v) {
+        for (; mask[v] != 0; mask[v] &= mask[v] - 1) {
+          const auto lane = static_cast<uint32_t>(__builtin_ctz(mask[v]));
           args.survivors[found++] = (base + r) * 256 + v * kW + lane;
         }
       }

@@ -1,6 +1,7 @@
 #include "collection.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "cpu_backend.h"
 #include "workers.h"
@@ -231,6 +232,41 @@ void Collection::replace_compacted(const Snapshot& source, size_t first, size_t 
 
 namespace {
 
+// Buffers between the caller's memory and the segments, reused: fresh pages cost more than the
+// copy. Keeps a few, of the size that bulk loads use.
+class Staging {
+ public:
+  static Staging& shared() {
+    static auto* const staging = new Staging();
+    return *staging;
+  }
+  std::vector<float> take(size_t floats) {
+    std::vector<float> buffer;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!spare_.empty() && floats * sizeof(float) > kInlineBytesOfPush) {
+        buffer = std::move(spare_.back());
+        spare_.pop_back();
+      }
+    }
+    buffer.resize(floats);
+    return buffer;
+  }
+  void give_back(std::vector<float> buffer) {
+    if (buffer.capacity() * sizeof(float) <= kInlineBytesOfPush) return;
+    if (buffer.capacity() * sizeof(float) > kLargest) return;
+    const std::lock_guard lock(mutex_);
+    if (spare_.size() < kKept) spare_.push_back(std::move(buffer));
+  }
+
+ private:
+  static constexpr size_t kInlineBytesOfPush = 64 * 1024;
+  static constexpr size_t kLargest = size_t{4} << 20;
+  static constexpr size_t kKept = 16;
+  std::mutex mutex_;
+  std::vector<std::vector<float>> spare_;
+};
+
 // Below this a hop to another thread costs more than the conversion.
 constexpr size_t kInlineBytes = 64 * 1024;
 
@@ -276,18 +312,22 @@ Batch::Target Batch::reserve(size_t want) {
 void Batch::push(const float* rows, size_t count) {
   if (!open_) throw Failure("CLOSED", "The batch is committed or aborted.");
   const size_t dim = collection_->dim();
-  std::vector<float> copy(rows, rows + count * dim);
+  std::vector<float> copy = Staging::shared().take(count * dim);
+  std::memcpy(copy.data(), rows, count * dim * sizeof(float));
   const uint64_t index = count_;
   std::vector<Target> targets;
   for (size_t done = 0; done < count; done += targets.back().count) {
     targets.push_back(reserve(count - done));
   }
-  auto work = [self = shared_from_this(), copy = std::move(copy), targets, index, dim] {
+  // shared_ptr: std::function copies what it holds.
+  auto work = [self = shared_from_this(), staged = std::make_shared<std::vector<float>>(std::move(copy)),
+               targets, index, dim] {
     size_t done = 0;
     for (const Target& target : targets) {
-      self->convert(copy.data() + done * dim, target, index + done);
+      self->convert(staged->data() + done * dim, target, index + done);
       done += target.count;
     }
+    Staging::shared().give_back(std::move(*staged));
   };
   bool busy;
   {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kElementBytes[] = {4, 2, 2, 1};
 // Rows of a tile: small enough to share work evenly, large enough to hide the hand-over.
-constexpr size_t kTileBytes = 256 * 1024;
+constexpr size_t kTileBytes = 512 * 1024;
 // Up to this many queries, one pass per query over a cached block beats the panel kernels.
 constexpr uint32_t kSingleMax = 4;
 constexpr double kUnit = 0x1p-24;  // rounding unit of f32

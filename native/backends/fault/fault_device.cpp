@@ -99,12 +99,6 @@ bool Device::reserve(uint64_t bytes) {
   return true;
 }
 
-template <class Handle>
-Handle* Device::new_handle() {
-  next_handle_ += 16;
-  return reinterpret_cast<Handle*>(next_handle_);
-}
-
 void Device::violation(const std::string& what) {
   {
     const std::lock_guard lock(mutex_);

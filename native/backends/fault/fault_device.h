@@ -79,7 +79,10 @@ class Device {
   hive_status gate(Slot slot, hive_error* err);
   bool reserve(uint64_t bytes);
   template <class Handle>
-  Handle* new_handle();
+  Handle* new_handle() {
+    next_handle_ += 16;
+    return reinterpret_cast<Handle*>(next_handle_);
+  }
   TicketPtr find(hive_ticket* ticket);
   hive_status report(const Ticket& ticket, hive_error* err) const;
   void violation(const std::string& what);
