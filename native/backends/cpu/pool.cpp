@@ -20,7 +20,7 @@ void pause_briefly() {
 
 }  // namespace
 
-Pool::Pool(uint32_t threads) {
+Pool::Pool(uint32_t threads) : thread_count_(threads) {
   threads_.reserve(threads);
   for (uint32_t i = 0; i < threads; ++i) threads_.emplace_back([this] { loop(); });
 }
@@ -50,7 +50,7 @@ std::unique_ptr<Worker> Pool::borrow_worker() {
 void Pool::return_worker(std::unique_ptr<Worker> worker) {
   const std::lock_guard lock(spare_mutex_);
   // Scratch of a rare huge batch must not stay around for ever.
-  if (spare_.size() < threads_.size() + 2 && worker->best.size() <= 4096) {
+  if (spare_.size() < size_t{thread_count_} + 2 && worker->best.size() <= 4096) {
     spare_.push_back(std::move(worker));
   }
 }

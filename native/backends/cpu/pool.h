@@ -42,7 +42,7 @@ class Pool {
   void submit(std::shared_ptr<Job> job);
   // Ends a job whose tiles are all accounted for: outputs, status, notify.
   void complete(Job& job);
-  uint32_t thread_count() const { return static_cast<uint32_t>(threads_.size()); }
+  uint32_t thread_count() const { return thread_count_; }
 
   std::unique_ptr<Worker> borrow_worker();
   void return_worker(std::unique_ptr<Worker> worker);
@@ -59,6 +59,7 @@ class Pool {
   Worker* worker_of(Job& job);
   bool spin(uint64_t epoch);
 
+  const uint32_t thread_count_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::shared_ptr<Job>> active_;
