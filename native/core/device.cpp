@@ -3,6 +3,7 @@
 #include <map>
 
 #include "failure.h"
+#include "workers.h"
 
 namespace hive {
 
@@ -112,7 +113,10 @@ std::shared_ptr<Device> open_shared(const BackendReport& backend, const OpenOpti
   const std::lock_guard lock(mutex);
   std::weak_ptr<Device>& slot = (*opened)[key];
   if (std::shared_ptr<Device> device = slot.lock()) return device;
-  auto device = std::make_shared<Device>(backend, options);
+  // The last owner may be a search that ends on one of the device's own threads, which could not
+  // wait for themselves: the device is taken down on another one.
+  const auto take_down = [](Device* d) { Workers::shared().run([d] { delete d; }); };
+  std::shared_ptr<Device> device(new Device(backend, options), take_down);
   slot = device;
   return device;
 }

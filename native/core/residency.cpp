@@ -70,7 +70,15 @@ bool Residency::place(const SnapshotSegment& s, uint64_t now, hive_scan_segment*
     it = segments_.find(s.segment->id);
   }
   it->second.used = now;
-  upload(s, &it->second);
+  try {
+    upload(s, &it->second);
+  } catch (const Failure&) {
+    // How many rows arrived is unknown, so the next search starts this segment anew.
+    table_->segment_free(device_, it->second.handle);
+    resident_bytes_ -= it->second.bytes;
+    segments_.erase(it);
+    throw;
+  }
   if (!ensure_bits(s, now, &out->live)) return false;
   out->segment = it->second.handle;
   out->row_count = s.row_count;
