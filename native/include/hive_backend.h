@@ -258,7 +258,7 @@ typedef struct hive_health {
     uint64_t jobs_submitted;
     uint64_t jobs_finished; /* OK, failed or cancelled */
     uint64_t jobs_failed;
-    uint64_t rows_scanned; /* sum over jobs of query_count * rows searched */
+    uint64_t rows_scanned; /* sum over jobs of query_count * rows whose bits are set */
     char detail[472];
 } hive_health;
 

@@ -88,8 +88,12 @@ struct Config {
 
 hive_status parse_config(const hive_open_options* options, Config* out, hive_error* err) {
   out->kernels = &best_kernels();
-  out->threads = options != nullptr && options->host_threads > 0 ? options->host_threads : 0;
-  std::string text = options != nullptr && options->config != nullptr ? options->config : "";
+  // A field beyond struct_size is not there.
+  const size_t size = options == nullptr ? 0 : options->struct_size;
+  constexpr size_t kThreadsEnd = offsetof(hive_open_options, host_threads) + sizeof(uint32_t);
+  constexpr size_t kConfigEnd = offsetof(hive_open_options, config) + sizeof(const char*);
+  if (size >= kThreadsEnd) out->threads = options->host_threads;
+  std::string text = size >= kConfigEnd && options->config != nullptr ? options->config : "";
   while (!text.empty()) {
     const size_t end = text.find(';');
     const std::string item = text.substr(0, end);

@@ -182,7 +182,7 @@ void ScanPlan::run_tile(uint32_t index, Worker& worker) const {
     if (s.live != nullptr) alive &= s.live->word64(first);
     if (s.filter != nullptr) alive &= s.filter->word64(first);
     if (alive == 0) continue;
-    worker.rows += count;
+    worker.rows += static_cast<uint64_t>(__builtin_popcountll(alive));
     if (batched_) run_block_panels(s, first, count, alive, worker);
     else run_block_single(s, first, count, alive, worker);
   }
