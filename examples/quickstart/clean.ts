@@ -11,19 +11,27 @@ const HTML_TAGS =
 // Only names that HTML knows: READMEs write placeholders such as <file> and types such as
 // Promise<void>, and those are text.
 const TAG = new RegExp(String.raw`</?(?:${HTML_TAGS})(?:\s[^<>]*)?/?>`, "gi");
-const HEADING = /<h([1-6])\b[^<>]*>([\s\S]*?)<\/h\1>/gi;
-const COMMENT = /<!--[\s\S]*?-->/g;
-const CONTRIBUTORS =
-  /<!-- *ALL-CONTRIBUTORS-LIST:START[\s\S]*?<!-- *ALL-CONTRIBUTORS-LIST:END[\s\S]*?-->/g;
+const HEADING = /<h([1-6])\b[^<>]*>([\s\S]{0,400}?)<\/h\1>/gi;
+/** Generated lists of names, which answer nothing. */
+const CONTRIBUTORS = [
+  "<!-- ALL-CONTRIBUTORS-LIST:START",
+  "<!-- ALL-CONTRIBUTORS-LIST:END",
+] as const;
 
-// The target of a link: text without spaces that may hold one level of parentheses, and a title.
-const TARGET = String.raw`\(\s*<?(?:[^()\s<>]|\([^()\s]*\))*>?(?:\s+["'][^"'\n]*["'])?\s*\)`;
-const IMAGE = new RegExp(String.raw`!\[(?:\\.|[^\[\]\\])*\](?:${TARGET}|\[[^\[\]]*\])`, "g");
-const LINK = new RegExp(
-  String.raw`\[((?:\\.|\[[^\[\]]*\]|[^\[\]\\])*)\](?:${TARGET}|\[[^\[\]]*\])`,
+// Every repetition is bounded where another start could repeat the work: a hostile file must not
+// take quadratic time. The target of a link is text without spaces, which may hold one level of
+// parentheses, and a title.
+const INNER = String.raw`(?:[^()\s<>]|\([^()\s]{0,500}\)){0,2000}`;
+const TARGET = String.raw`\(\s*<?${INNER}>?(?:\s+["'][^"'\n]*["'])?\s*\)`;
+const IMAGE = new RegExp(
+  String.raw`!\[(?:\\.|[^\[\]\\]){0,500}\](?:${TARGET}|\[[^\[\]]{0,500}\])`,
   "g",
 );
-const DEFINITION = /^ {0,3}\[[^\]]+\]:\s*\S.*$/gm;
+const LINK = new RegExp(
+  String.raw`\[((?:\\.|\[[^\[\]]{0,100}\]|[^\[\]\\]){0,500})\](?:${TARGET}|\[[^\[\]]{0,500}\])`,
+  "g",
+);
+const DEFINITION = /^ {0,3}\[[^\]\n]{1,500}\]:[ \t]*\S.*$/gm;
 const AUTOLINK = /<(?:https?|mailto):[^<>\s]*>/g;
 const FENCE = /^\s*(?:>\s*)?(`{3,}|~{3,})/;
 
@@ -46,10 +54,25 @@ function lineBreaks(text: string): string {
   return text.replace(/[^\n]/g, "");
 }
 
+/** Empties what stands between the marks, marks included; a mark without its partner stays. */
+function removeBetween(text: string, open: string, close: string): string {
+  let out = "";
+  let from = 0;
+  for (;;) {
+    const start = text.indexOf(open, from);
+    const end = start < 0 ? -1 : text.indexOf(close, start + open.length);
+    if (end < 0) return out + text.slice(from);
+    out += text.slice(from, start) + lineBreaks(text.slice(start, end + close.length));
+    from = end + close.length;
+  }
+}
+
 function heading(level: string, body: string): string {
-  const text = body.replace(COMMENT, lineBreaks).replace(TAG, " ");
+  const text = body.replace(TAG, " ");
   const title = text.trim().replace(/\s+/g, " ");
-  return title === "" ? lineBreaks(body) : `${"#".repeat(Number(level))} ${title}${lineBreaks(body)}`;
+  return title === ""
+    ? lineBreaks(body)
+    : `${"#".repeat(Number(level))} ${title}${lineBreaks(body)}`;
 }
 
 /** Inline markup of text that is outside of fences and of `code spans`. */
@@ -71,9 +94,8 @@ function outsideCodeSpans(text: string, change: (prose: string) => string): stri
 }
 
 function cleanProse(prose: string): string {
-  const blocks = prose
+  const blocks = removeBetween(prose, "<!--", "-->")
     .replace(HEADING, (_all, level: string, body: string) => heading(level, body))
-    .replace(COMMENT, lineBreaks)
     .replace(IMAGE, "")
     .replace(DEFINITION, "")
     // Twice: a badge is an image in a link, and leaves an empty link behind.
@@ -88,16 +110,16 @@ function trimEnds(text: string): string {
 
 /** Removes front matter, HTML, badges, images and link targets; keeps code and line numbers. */
 export function cleanMarkdown(source: string): string {
-  const text = source
+  const unified = source
     .replace(/\r\n?/g, "\n")
     .replace(/^\uFEFF/, "")
-    .replace(/^---\n[\s\S]*?\n---(?=\n|$)/, lineBreaks)
-    .replace(CONTRIBUTORS, lineBreaks);
+    .replace(/^---\n[\s\S]*?\n---(?=\n|$)/, lineBreaks);
+  const text = removeBetween(unified, ...CONTRIBUTORS);
   const out: string[] = [];
   let prose: string[] = [];
   let fence: string | undefined;
   const flush = (): void => {
-    if (prose.length > 0) out.push(...trimEnds(cleanProse(prose.join("\n"))).split("\n"));
+    if (prose.length > 0) out.push(trimEnds(cleanProse(prose.join("\n"))));
     prose = [];
   };
   for (const line of text.split("\n")) {

@@ -5,7 +5,7 @@ import { RecursiveCharacterTextSplitter } from "@langchain/textsplitters";
 import { cleanMarkdown } from "./clean.js";
 import { QuickstartError } from "./errors.js";
 import { joinTitles, withTitle, type Passage, type Source } from "./passage.js";
-import { splitSections } from "./sections.js";
+import { fenceRepairer, splitSections } from "./sections.js";
 
 /** About 128 tokens, which is all that the sentence encoder reads. */
 const PASSAGE_CHARACTERS = 500;
@@ -68,11 +68,14 @@ async function textFiles(folder: string, notes: string[]): Promise<SourceFile[]>
       if (entry.isFile() && TEXT_FILE.test(entry.name)) found.push({ package: label, path: full });
       if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
       if (entry.name === "node_modules" || depth >= MAX_DEPTH) continue;
-      await visit(full, depth + 1).catch((error: Error) => notes.push(`skipped ${full}: ${error.message}`));
+      await visit(full, depth + 1).catch((error: Error) =>
+        notes.push(`skipped ${full}: ${error.message}`),
+      );
     }
   };
   await visit(folder, 0);
-  if (found.length >= MAX_FILES) notes.push(`only the first ${MAX_FILES} files of ${folder} are read`);
+  if (found.length >= MAX_FILES)
+    notes.push(`only the first ${MAX_FILES} files of ${folder} are read`);
   return found;
 }
 
@@ -103,18 +106,19 @@ export async function passagesOf(
   });
   const passages: Passage[] = [];
   for (const section of splitSections(cleanMarkdown(text))) {
-    const chunks = await splitter.createDocuments([section.text]);
-    for (const chunk of chunks) {
-      if (letters(chunk.pageContent) < MIN_LETTERS) continue;
+    const repair = fenceRepairer();
+    for (const chunk of await splitter.createDocuments([section.text])) {
       const { lines } = chunk.metadata["loc"] as { lines: { from: number } };
-      const body = chunk.pageContent.replace(/\n{3,}/g, "\n\n").trim();
+      const { text: repaired, skippedLines } = repair(chunk.pageContent);
+      const body = repaired.replace(/\n{3,}/g, "\n\n").trim();
+      if (letters(body) < MIN_LETTERS) continue;
       passages.push(
         new Document<Source>({
           pageContent: withTitle([source.package, ...section.titles], body),
           metadata: {
             ...source,
             section: joinTitles(section.titles),
-            line: section.line + lines.from - 1,
+            line: section.line + lines.from - 1 + skippedLines,
           },
         }),
       );

@@ -25,11 +25,11 @@ export function withTitle(titles: readonly string[], body: string): string {
 }
 
 /** The inverse of {@link withTitle}; a text without context, such as a question, is all body. */
-export function splitTitle(text: string): { title: string; body: string } {
+export function splitTitle(text: string): { titles: string[]; body: string } {
   const end = text.indexOf("\n\n");
   const first = end < 0 ? "" : text.slice(0, end);
-  if (!first.includes(SEPARATOR) && !/^\S+$/.test(first)) return { title: "", body: text };
-  return { title: first, body: text.slice(end + 2) };
+  if (!first.includes(SEPARATOR) && !/^\S+$/.test(first)) return { titles: [], body: text };
+  return { titles: first.split(SEPARATOR), body: text.slice(end + 2) };
 }
 
 export function joinTitles(titles: readonly string[]): string {

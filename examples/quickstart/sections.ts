@@ -7,7 +7,7 @@ export interface Section {
   text: string;
 }
 
-const ATX = /^(#{1,6})\s+(.+?)[\s:]*#*\s*$/;
+const ATX = /^ {0,3}(#{1,6})\s+(.+?)[\s:]*#*\s*$/;
 const UNDERLINE = /^(={3,}|-{3,})\s*$/;
 const FENCE = /^\s*(?:>\s*)?(`{3,}|~{3,})/;
 
@@ -58,4 +58,34 @@ export function splitSections(cleaned: string): Section[] {
   }
   close(lines.length);
   return sections;
+}
+
+/**
+ * A long code block is split over several passages. The returned function takes the passages of
+ * one section in order and makes each a whole: it closes a fence that the passage leaves open,
+ * opens it again in the next one, and drops a closing fence that is left alone at the top.
+ */
+export function fenceRepairer(): (text: string) => { text: string; skippedLines: number } {
+  let fence: string | undefined;
+  return (text) => {
+    let lines = text.split("\n");
+    let skippedLines = 0;
+    const opening = fence;
+    if (fence !== undefined && lines[0]!.trim() === fence) {
+      fence = undefined;
+      const rest = lines.findIndex((line, index) => index > 0 && line.trim() !== "");
+      skippedLines = rest < 0 ? lines.length : rest;
+      lines = lines.slice(skippedLines);
+    }
+    const continues = fence !== undefined;
+    for (const line of lines) {
+      const mark = FENCE.exec(line)?.[1];
+      if (mark === undefined) continue;
+      if (fence === undefined) fence = mark;
+      else if (mark.startsWith(fence)) fence = undefined;
+    }
+    if (continues) lines.unshift(opening!);
+    if (fence !== undefined) lines.push(fence);
+    return { text: lines.join("\n"), skippedLines };
+  };
 }

@@ -23,7 +23,10 @@ std::vector<float> normals(Random& random, uint32_t rows, uint32_t dim, float sc
 void set_norms(std::vector<float>* values, uint32_t dim, double norm) {
   for (size_t first = 0; first < values->size(); first += dim) {
     double sum = 0;
-    for (uint32_t i = 0; i < dim; ++i) sum += std::pow(static_cast<double>((*values)[first + i]), 2);
+    for (uint32_t i = 0; i < dim; ++i) {
+      const double x = (*values)[first + i];
+      sum += x * x;
+    }
     const double factor = sum > 0 ? norm / std::sqrt(sum) : 0;
     for (uint32_t i = 0; i < dim; ++i) {
       (*values)[first + i] = static_cast<float>((*values)[first + i] * factor);
@@ -99,10 +102,21 @@ TEST_CASE("a large common offset: l2 loses nearly all digits when it is expanded
   check_metrics("offset", HIVE_DTYPE_BF16, kDim, 10, rows, queries);
 }
 
+TEST_CASE("long rows of one sign: the order of summation matters most") {
+  Random random(18);
+  constexpr uint32_t kDim = 2048;
+  std::vector<float> rows = normals(random, 150, kDim, 1e-4f);
+  for (float& x : rows) x += 1.0f;
+  std::vector<float> queries = normals(random, 2, kDim, 1e-4f);
+  for (float& x : queries) x += 0.7f;
+  check_metrics("one sign", HIVE_DTYPE_F32, kDim, 5, rows, queries);
+  check_metrics("one sign", HIVE_DTYPE_I8, kDim, 5, rows, queries);
+}
+
 TEST_CASE("subnormal elements and products that underflow") {
   Random random(13);
   constexpr uint32_t kDim = 64;
-  for (const float scale : {1e-44f, 1e-41f, 1e-38f, 1e-25f, 1e-20f}) {
+  for (const float scale : {1e-44f, 1e-41f, 1e-38f, 1e-25f, 1e-22f, 3e-22f, 1e-20f}) {
     const std::vector<float> rows = normals(random, 200, kDim, scale);
     check_metrics("subnormal " + std::to_string(std::log10(scale)), HIVE_DTYPE_F32, kDim, 10, rows,
                   normals(random, 2, kDim, scale));

@@ -153,7 +153,8 @@ TEST_CASE("fault: rules count calls, repeat and combine") {
 }
 
 TEST_CASE("fault: device_info and device_open fail on order") {
-  const Backend backend = fault_backend("fail=device_info:2:NO_DEVICE,device_open:2:DRIVER_TOO_OLD");
+  const Backend backend =
+      fault_backend("fail=device_info:2:NO_DEVICE,device_open:2:DRIVER_TOO_OLD");
   if (backend.table == nullptr) return;
   hive_device_info info{};
   info.struct_size = sizeof info;

@@ -121,7 +121,7 @@ TEST_CASE("sim: rows that were never copied are garbage, not zero") {
 }
 
 TEST_CASE("sim: tickets are late, outputs come with the final status and not before") {
-  const Backend backend = fault_backend("mode=sim;delay_us=30000");
+  const Backend backend = fault_backend("mode=sim;delay_us=200000");
   if (backend.table == nullptr) return;
   OpenDevice d(backend, 1);
   REQUIRE(bool(d));
@@ -143,9 +143,11 @@ TEST_CASE("sim: tickets are late, outputs come with the final status and not bef
   c.queries = queries;
   answer.status = HIVE_OK;
   CHECK(compare(c, expected, answer, true) == "");
-  // A cancelled job ends without waiting for the delay and writes nothing, ever.
+  // A cancelled job ends without waiting for the delay and writes nothing, ever; here the inner
+  // device has long had the answer.
   answer.hit_counts[0] = 77;
   REQUIRE(d.table->submit(d.handle, &job.head, &ticket, nullptr) == HIVE_OK);
+  CHECK(d.table->wait(d.handle, ticket, 20000, nullptr) == HIVE_PENDING);
   d.table->cancel(d.handle, ticket);
   CHECK(d.table->wait(d.handle, ticket, kForever, nullptr) == HIVE_CANCELLED);
   d.table->ticket_free(d.handle, ticket);
@@ -153,7 +155,7 @@ TEST_CASE("sim: tickets are late, outputs come with the final status and not bef
 }
 
 TEST_CASE("sim: the source of an append is read late, so reusing it early shows") {
-  const Backend backend = fault_backend("mode=sim;delay_us=30000");
+  const Backend backend = fault_backend("mode=sim;delay_us=200000");
   if (backend.table == nullptr) return;
   OpenDevice d(backend, 1);
   REQUIRE(bool(d));
@@ -168,9 +170,23 @@ TEST_CASE("sim: the source of an append is read late, so reusing it early shows"
   append.inv_norms = rows.inv_norms.data();
   hive_ticket* ticket = nullptr;
   REQUIRE(d.table->segment_append(d.handle, segment, &append, &ticket, nullptr) == HIVE_OK);
+  // The mistake: the ticket has not finished.
+  const std::vector<float> other(8, 3.0f);
+  std::memcpy(rows.data.data(), other.data(), 8 * sizeof(float));
   CHECK(d.table->poll(d.handle, ticket, nullptr) == HIVE_PENDING);
   CHECK(d.table->wait(d.handle, ticket, kForever, nullptr) == HIVE_OK);
   d.table->ticket_free(d.handle, ticket);
+  ScanCase c = simple_case(1, 8, 1, 1, HIVE_METRIC_DOT);
+  c.set_queries(std::vector<float>(8, 1.0f));
+  Uploaded unused(d, c);
+  hive_scan_segment entry{};
+  entry.segment = segment;
+  entry.row_count = 1;
+  Answer answer;
+  hive_scan_job job = make_job(c, unused, &answer);
+  job.segments = &entry;
+  CHECK(run_job(d, job) == HIVE_OK);
+  CHECK(answer.hits[0].value == 24.0f);
   d.table->segment_free(d.handle, segment);
 }
 

@@ -1,0 +1,228 @@
+/**
+ * What callers may pass to {@link HiveVectorStore}, and the checks of it. LangChain types most of
+ * these as `Record<string, any>`, so a misspelled option would otherwise vanish without a word.
+ */
+import type { MaxMarginalRelevanceSearchOptions } from "@langchain/core/vectorstores";
+import type { Collection, Database, DeviceChoice, Dtype, Metric, WriteProgress } from "hive-gpu";
+import { filterRefused, invalidArgument, quoteAll, unknownOption } from "./errors.js";
+
+/**
+ * The filter type of the store. Nothing can be passed yet: a filter is refused by the compiler, and
+ * at run time with an error. The type widens when filters exist.
+ */
+export type HiveFilterType = never;
+
+/**
+ * Where the records live. `{}` is a private in-memory database, opened on first use; a `database`
+ * or a `collection` stays the caller's to close.
+ */
+export type HiveVectorStoreOptions =
+  | {
+      /** An open collection. Its metric and dtype are settled, so no other option goes with it. */
+      collection: Collection<object>;
+    }
+  | {
+      collection?: undefined;
+      /** An open database; without it the store opens a private one in memory. */
+      database?: Database | undefined;
+      /** Name of the collection, created when the database lacks it. Default: "langchain". */
+      name?: string | undefined;
+      /** Default: "cosine". See docs/langchain.md for what a score means under each. */
+      metric?: Metric | undefined;
+      /** How vectors are stored. Default: "f32". */
+      dtype?: Dtype | undefined;
+      /** Forces a device for the private database, as `openDatabase({ device })` does. */
+      device?: DeviceChoice | undefined;
+    };
+
+/** Options of `addDocuments` and `addVectors`; a plain array of ids is accepted as well. */
+export interface HiveAddOptions {
+  /** One id per document. A missing entry falls back to `document.id`, then to a new UUID. */
+  ids?: readonly (string | undefined)[] | undefined;
+  /** Stops the write; then nothing of it is stored. */
+  signal?: AbortSignal | undefined;
+  /** Called now and then while vectors are taken in, after they have been embedded. */
+  onProgress?: ((progress: WriteProgress) => void) | undefined;
+}
+
+/** What `delete` takes: the ids to remove, or `deleteAll` for every record. Never both. */
+export interface HiveDeleteParams {
+  /** Ids to remove; unknown ones are fine. */
+  ids?: readonly string[] | undefined;
+  /** Removes every record and keeps the collection. */
+  deleteAll?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Extra options of a search by vector. */
+export interface HiveSearchOptions {
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Options of `maxMarginalRelevanceSearch`: `k` documents are chosen among the `fetchK` (20) closest.
+ * `lambda` 1 looks only for relevance, 0 only for diversity; default 0.5.
+ */
+export interface HiveMmrOptions extends MaxMarginalRelevanceSearchOptions<HiveFilterType> {
+  signal?: AbortSignal | undefined;
+}
+
+type Bag = Readonly<Record<string, unknown>>;
+
+const kDatabaseOptions = ["database", "name", "metric", "dtype", "device"];
+
+/** Catches forgotten embeddings at once; they would fail on the first search, without a reason. */
+export function refuseNoEmbeddings(embeddings: unknown): void {
+  const found = embeddings as Record<string, unknown> | null | undefined;
+  const methods = ["embedDocuments", "embedQuery"];
+  if (methods.every((method) => typeof found?.[method] === "function")) return;
+  throw invalidArgument(
+    "HiveVectorStore: the first argument must be embeddings.",
+    "Pass an Embeddings of LangChain, or any object with embedDocuments and embedQuery.",
+  );
+}
+
+/** Checks the options of the constructor and returns a copy that no caller can change. */
+export function readStoreOptions(options: unknown): HiveVectorStoreOptions {
+  const bag = readBag(options ?? {}, "HiveVectorStore", ["collection", ...kDatabaseOptions]);
+  if (bag["collection"] !== undefined) {
+    refuseForeign(bag["collection"], "collection", "upsert");
+    refuseTogether(bag, "collection", kDatabaseOptions);
+  }
+  if (bag["database"] !== undefined) {
+    refuseForeign(bag["database"], "database", "collection");
+    refuseTogether(bag, "database", ["device"]);
+  }
+  return { ...bag };
+}
+
+/** Reads the options of `addDocuments` and `addVectors`, or an array of ids in their place. */
+export function readAddOptions(
+  options: unknown,
+  documents: unknown,
+  method: string,
+): HiveAddOptions {
+  const given = Array.isArray(options) ? { ids: options } : (options ?? {});
+  const bag = readBag(given, method, ["ids", "signal", "onProgress"]);
+  const ids = bag["ids"] ?? undefined;
+  refuseLengths(method, ids === undefined ? { documents } : { documents, ids });
+  return { ...bag, ids } as HiveAddOptions;
+}
+
+/** Reads the parameters of `delete`; exactly one of `ids` and `deleteAll: true` must be there. */
+export function readDeleteParams(params: unknown): HiveDeleteParams {
+  const known = ["ids", "deleteAll", "filter", "signal"];
+  const { ids, deleteAll, filter, signal } = readBag(params ?? {}, "delete", known);
+  if (filter !== undefined) throw filterRefused("delete");
+  if (deleteAll !== undefined && typeof deleteAll !== "boolean") {
+    throw invalidArgument("delete: deleteAll must be true or false.", "Pass { deleteAll: true }.");
+  }
+  if (ids !== undefined && !Array.isArray(ids)) throw notAnArrayOfIds("delete");
+  if (ids !== undefined && deleteAll === true) {
+    throw invalidArgument("delete: ids and deleteAll are mutually exclusive.", "Pass one of them.");
+  }
+  if (ids === undefined && deleteAll !== true) {
+    throw invalidArgument(
+      "delete: neither ids nor deleteAll was given.",
+      "Pass { ids: [...] }, or { deleteAll: true } to remove every record.",
+    );
+  }
+  return { ids: ids as string[] | undefined, deleteAll, signal: signal as AbortSignal };
+}
+
+/** Reads the options of `maxMarginalRelevanceSearch` and fills in the defaults. */
+export function readMmrOptions(options: unknown) {
+  const method = "maxMarginalRelevanceSearch";
+  const known = ["k", "fetchK", "lambda", "filter", "signal"];
+  const bag = readBag(options ?? {}, method, known);
+  refuseFilter(bag["filter"], method);
+  const lambda = bag["lambda"] ?? 0.5;
+  if (typeof lambda !== "number" || !(lambda >= 0 && lambda <= 1)) {
+    throw invalidArgument(
+      `${method}: lambda must be a number from 0 to 1.`,
+      "1 looks only for relevance, 0 only for diversity.",
+      { option: "lambda", value: lambda },
+    );
+  }
+  return {
+    k: readCount(bag["k"] ?? 4, method, "k"),
+    fetchK: readCount(bag["fetchK"] ?? 20, method, "fetchK"),
+    lambda,
+    signal: bag["signal"] as AbortSignal | undefined,
+  };
+}
+
+/** The options of a search by vector. */
+export function readSearchOptions(options: unknown, method: string): HiveSearchOptions {
+  return readBag(options ?? {}, method, ["signal"]);
+}
+
+/** A number of documents. LangChain's maximal marginal relevance would round or ignore others. */
+function readCount(value: unknown, method: string, option: string): number {
+  if (typeof value === "number" && Number.isInteger(value) && value >= 0) return value;
+  throw invalidArgument(
+    `${method}: ${option} must be a whole number, 0 or more.`,
+    "Pass how many documents to return; fewer come back when the collection holds fewer.",
+    { option, value },
+  );
+}
+
+/** Refuses every filter that selects something. An empty one, `{}`, selects everything. */
+export function refuseFilter(filter: unknown, method: string): void {
+  if (filter === undefined || filter === null) return;
+  const isBag = typeof filter === "object" && Object.getPrototypeOf(filter) === Object.prototype;
+  if (!isBag || Object.keys(filter).length > 0) throw filterRefused(method);
+}
+
+/** Refuses what is not a list, and lists that belong together and differ in length. */
+export function refuseLengths(method: string, lists: Readonly<Record<string, unknown>>): void {
+  const lengths: Record<string, number> = {};
+  for (const [name, list] of Object.entries(lists)) {
+    if (!Array.isArray(list)) {
+      throw invalidArgument(`${method}: ${name} must be an array.`, "Pass one entry per document.");
+    }
+    lengths[name] = list.length;
+  }
+  if (new Set(Object.values(lengths)).size === 1) return;
+  const listed = Object.entries(lengths).map(([name, length]) => `${length} ${name}`);
+  throw invalidArgument(
+    `${method}: got ${listed.join(", but ")}.`,
+    `Pass as many ${Object.keys(lengths).join(" as ")}.`,
+    lengths,
+  );
+}
+
+/** An object all of whose keys are known. A key that is present but undefined counts as left out. */
+function readBag(value: unknown, where: string, known: readonly string[]): Bag {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalidArgument(`${where}: options must be an object.`, `Known: ${known.join(", ")}.`);
+  }
+  const unknown = Object.keys(value).filter((name) => !known.includes(name));
+  if (unknown.length > 0) throw unknownOption(where, unknown, known);
+  return value as Bag;
+}
+
+/** Checks by method, not by class: two builds of the package may be loaded in one process. */
+function refuseForeign(value: unknown, option: "collection" | "database", method: string): void {
+  const found = value as Record<string, unknown> | null;
+  if (typeof found === "object" && typeof found?.[method] === "function") return;
+  throw invalidArgument(
+    `HiveVectorStore: "${option}" is not a ${option} of hive-gpu.`,
+    option === "database" ? "Pass what openDatabase() resolves to." : "Await db.collection(name).",
+    { option },
+  );
+}
+
+function refuseTogether(bag: Bag, option: string, others: readonly string[]): void {
+  const given = others.filter((name) => bag[name] !== undefined);
+  if (given.length === 0) return;
+  throw invalidArgument(
+    `HiveVectorStore: "${option}" was given together with ${quoteAll(given)}.`,
+    `An open ${option} has these already: pass it alone, or set them where it is opened.`,
+    { options: [option, ...given] },
+  );
+}
+
+function notAnArrayOfIds(method: string): Error {
+  return invalidArgument(`${method}: ids must be an array of strings.`, "Pass { ids: [...] }.");
+}

@@ -1,0 +1,121 @@
+/** Devices: choosing one, and what is known of the one chosen. */
+import { hiveError } from "./errors.js";
+import { checkInteger, checkOptions, checkWord, show } from "./options.js";
+import type { NativeDevice, NativeDeviceInfo, NativeOpenOptions } from "./native-types.js";
+import type { LoadedAddon } from "./native.js";
+
+/** Names of the backends, most preferred first; "fault" is for tests. */
+export const backends = Object.freeze(["metal", "cuda", "rocm", "vulkan", "cpu", "fault"] as const);
+
+/** Name of a backend. */
+export type BackendName = (typeof backends)[number];
+
+/**
+ * Which device to use: "auto" (the best that works), a backend, a backend and the index of one of
+ * its devices (`"cuda:1"`), or the same as an object. Naming one forces it: then nothing is ever
+ * answered elsewhere.
+ */
+export type DeviceChoice =
+  | "auto"
+  | BackendName
+  | `${BackendName}:${number}`
+  | { backend: BackendName; index?: number };
+
+/** Memory of a device, bytes. */
+export interface DeviceMemory {
+  totalBytes: number;
+  freeBytes: number;
+  usedBytes: number;
+  /** What this database may use for rows. */
+  budgetBytes: number;
+  /** Rows on the device now. */
+  residentBytes: number;
+  /** Segments that had to leave the device so far. */
+  evictions: number;
+}
+
+/** The device of a database. */
+export interface Device extends Readonly<NativeDeviceInfo> {
+  readonly backend: BackendName;
+  /** It was named by the caller or by HIVE_GPU_BACKEND. */
+  readonly forced: boolean;
+  /** Why this one: a line per backend that was passed over, then the choice. */
+  readonly reasons: readonly string[];
+  memory(): DeviceMemory;
+  /** Used part of the device's memory, 0 to 100. */
+  vramUsagePercent(): number;
+  /** Whether that many bytes are free on the device. */
+  hasAvailableVram(bytes: number): boolean;
+}
+
+const choiceKeys = new Set(["backend", "index"]);
+const maxIndex = 255;
+
+interface Forced {
+  backend: BackendName;
+  deviceIndex: number;
+}
+
+function parseName(where: string, text: string): Forced {
+  const colon = text.indexOf(":");
+  const name = colon < 0 ? text : text.slice(0, colon);
+  const backend = checkWord(where, "backend", name, backends);
+  if (colon < 0) return { backend, deviceIndex: 0 };
+  const digits = text.slice(colon + 1);
+  const index = digits === "" ? NaN : Number(digits);
+  return { backend, deviceIndex: checkInteger(where, "device index", index, 0, maxIndex) };
+}
+
+function parseChoice(choice: unknown): Forced | undefined {
+  if (choice === undefined || choice === "auto") return undefined;
+  const where = "openDatabase: device";
+  if (typeof choice === "string") return parseName(where, choice);
+  if (typeof choice !== "object" || choice === null) {
+    const message = `${where} must be a backend's name or { backend, index }, got ${show(choice)}.`;
+    throw hiveError("INVALID_ARGUMENT", message);
+  }
+  checkOptions(where, choice, choiceKeys);
+  const { backend, index = 0 } = choice as { backend?: unknown; index?: unknown };
+  return {
+    backend: checkWord(where, "backend", backend, backends),
+    deviceIndex: checkInteger(where, "index", index, 0, maxIndex),
+  };
+}
+
+/** Options for the addon, from the caller's choice and the environment. */
+export function nativeOpenOptions(
+  loaded: LoadedAddon,
+  choice?: unknown,
+  memoryBudgetBytes?: number,
+): NativeOpenOptions {
+  const { env } = process;
+  const options: NativeOpenOptions = { searchPaths: loaded.searchPaths };
+  const named = env["HIVE_GPU_BACKEND"];
+  let forced = parseChoice(choice);
+  if (forced === undefined && named !== undefined && named !== "" && named !== "auto") {
+    forced = parseName("HIVE_GPU_BACKEND", named);
+  }
+  if (forced !== undefined) Object.assign(options, forced);
+  const isa = env["HIVE_GPU_CPU_ISA"];
+  if (isa !== undefined && isa !== "") options.cpuConfig = `isa=${isa}`;
+  const fault = env["HIVE_GPU_FAULT"];
+  if (fault !== undefined && fault !== "") options.faultConfig = fault;
+  if (memoryBudgetBytes !== undefined) options.memoryBudgetBytes = memoryBudgetBytes;
+  return options;
+}
+
+/** The public view of an opened device. */
+export function describeDevice(native: NativeDevice): Device {
+  return Object.freeze({
+    ...native.info,
+    backend: native.info.backend as BackendName,
+    forced: native.forced,
+    reasons: Object.freeze([...native.reasons]),
+    memory: () => native.memory(),
+    vramUsagePercent(): number {
+      const { totalBytes, freeBytes } = native.memory();
+      return totalBytes === 0 ? 0 : ((totalBytes - freeBytes) / totalBytes) * 100;
+    },
+    hasAvailableVram: (bytes: number) => native.memory().freeBytes >= bytes,
+  });
+}

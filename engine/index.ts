@@ -1,0 +1,29 @@
+/** Public exports of hive-gpu. */
+export { Collection } from "./collection.js";
+export { Database, type DatabaseOptions, type DatabaseStats, openDatabase } from "./database.js";
+export {
+  type BackendName,
+  type Device,
+  type DeviceChoice,
+  type DeviceMemory,
+  backends,
+} from "./device.js";
+export { type BackendReport, type DoctorReport, doctor } from "./doctor.js";
+export {
+  AbortError,
+  BindingError,
+  DeviceError,
+  type HiveErrorCode,
+  type HiveErrorOptions,
+  HiveGpuError,
+  InputError,
+  ResourceError,
+  StateError,
+  StorageError,
+  errorCodes,
+  hiveError,
+} from "./errors.js";
+export { limits } from "./limits.js";
+export { type Metric, metrics } from "./result.js";
+export * from "./types.js";
+export type { VectorInput } from "./vectors.js";

@@ -1,0 +1,97 @@
+/** What the parts of one collection share. */
+import { hiveError } from "./errors.js";
+import { callNative } from "./native-errors.js";
+import type { NativeDevice } from "./native-types.js";
+import type { Metric } from "./result.js";
+import { CollectionData } from "./snapshot.js";
+import { MemoryStore } from "./store/memory.js";
+import type { Dtype, SearchPlan } from "./types.js";
+
+/** A collection's fixed properties and its current data. */
+export class CollectionState {
+  readonly name: string;
+  readonly metric: Metric;
+  readonly dtype: Dtype;
+  /** Undefined until it is given, or fixed by the first record. */
+  dimensions: number | undefined;
+  /** Undefined while nothing was ever stored. */
+  data: CollectionData | undefined;
+  readonly #device: NativeDevice;
+  #closedBy: string | undefined;
+  #rowBase = 0;
+
+  constructor(
+    device: NativeDevice,
+    name: string,
+    dimensions: number | undefined,
+    metric: Metric,
+    dtype: Dtype,
+  ) {
+    this.#device = device;
+    this.name = name;
+    this.dimensions = dimensions;
+    this.metric = metric;
+    this.dtype = dtype;
+  }
+
+  /** Data of its own for the first records; it becomes `data` when they are published. */
+  createData(dimensions: number): CollectionData {
+    const { metric, dtype } = this;
+    const native = callNative(() => this.#device.createCollection({ dimensions, metric, dtype }));
+    return new CollectionData(native, new MemoryStore(), dimensions, this.#rowBase);
+  }
+
+  /** Before data becomes visible: the collection is open, and was not given other dimensions. */
+  assertFits(data: CollectionData): void {
+    this.assertOpen();
+    const { dimensions } = this;
+    if (dimensions === undefined || dimensions === data.dimensions) return;
+    throw hiveError(
+      "DIMENSION_MISMATCH",
+      `The vectors have ${data.dimensions} elements, the collection has ${dimensions} dimensions.`,
+      { details: { expected: dimensions, actual: data.dimensions } },
+    );
+  }
+
+  /** Puts empty data in place; rows go on counting. */
+  clear(): void {
+    const { data } = this;
+    if (data === undefined) return;
+    const snapshot = data.acquire();
+    this.#rowBase += snapshot.native.endRow;
+    snapshot.release();
+    this.data = undefined;
+    data.close();
+  }
+
+  /** @param reason as in "The collection "a" was closed: <reason>". */
+  close(reason: string): void {
+    if (this.#closedBy !== undefined) return;
+    this.#closedBy = reason;
+    this.data?.close();
+    this.data = undefined;
+  }
+
+  /** What `explain` says when there is nothing to search. */
+  emptyPlan(): SearchPlan {
+    const { backend, name } = this.#device.info;
+    return {
+      backend,
+      device: name,
+      path: "inline",
+      strategy: "nothing to search",
+      segments: 0,
+      rows: 0,
+      liveRows: 0,
+      bytes: 0,
+      estimatedMicros: 0,
+      reasons: ["The collection has no records."],
+    };
+  }
+
+  /** Throws CLOSED once the collection was dropped or the database closed. */
+  assertOpen(): void {
+    if (this.#closedBy === undefined) return;
+    throw hiveError("CLOSED", `Collection ${JSON.stringify(this.name)}: ${this.#closedBy}.`);
+  }
+}

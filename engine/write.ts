@@ -1,0 +1,13 @@
+/** What the steps of one write share. */
+import type { NativeBatch } from "./native-types.js";
+import type { Slices } from "./slices.js";
+import type { CollectionData } from "./snapshot.js";
+import type { StoreBatch } from "./store/store.js";
+
+/** One write under way. */
+export interface Write {
+  readonly data: CollectionData;
+  readonly native: NativeBatch;
+  readonly batch: StoreBatch;
+  readonly slices: Slices;
+}
