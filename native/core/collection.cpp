@@ -13,6 +13,11 @@ constexpr uint64_t kSegmentBytes = uint64_t{64} << 20;
 constexpr uint32_t kCapacityMin = 1024;
 constexpr uint32_t kCapacityMax = 262144;
 
+// Closed segments below this share of the capacity are merged once there are as many of them.
+constexpr uint32_t kSmallShare = 8;
+
+bool mostly_dead(const SnapshotSegment& s) { return uint64_t{s.live_count} * 2 < s.row_count; }
+
 uint32_t choose_capacity(uint32_t dim, uint32_t dtype, uint64_t max_segment_bytes) {
   const uint64_t row_bytes = uint64_t{dim} * element_bytes(dtype);
   const uint64_t rows = std::min(kSegmentBytes, max_segment_bytes) / row_bytes;
@@ -123,12 +128,18 @@ void Collection::publish(const std::vector<Span>& spans, uint64_t end_row,
       next->total_rows -= s.row_count;
       return true;
     });
+    // Records that are replaced again and again die in the tail: close it, so that it can shrink.
+    if (tail_ != nullptr && !next->segments.empty()) {
+      const SnapshotSegment& tail = next->segments.back();
+      if (tail.row_count >= kCapacityMin && mostly_dead(tail)) tail_ = nullptr;
+    }
     published_ = std::move(next);
   }
   maybe_compact();
 }
 
-// Starts to merge the first run of neighbouring full segments that are mostly dead.
+// Starts to merge the first run of neighbouring closed segments that are mostly dead, or so many
+// and small that they only cost.
 void Collection::maybe_compact() {
   std::shared_ptr<const Snapshot> source;
   size_t first = 0;
@@ -137,17 +148,7 @@ void Collection::maybe_compact() {
     const std::lock_guard lock(mutex_);
     if (compacting_) return;
     source = published_;
-    const auto mostly_dead = [&](const SnapshotSegment& s) {
-      return s.segment != tail_ && uint64_t{s.live_count} * 2 < s.row_count;
-    };
-    const auto& all = source->segments;
-    while (first < all.size() && !mostly_dead(all[first])) ++first;
-    uint64_t live = 0;
-    for (last = first; last < all.size() && mostly_dead(all[last]); ++last) {
-      live += all[last].live_count;
-      if (live > capacity_) break;
-    }
-    if (first == last) return;
+    if (!find_run(*source, &first, &last)) return;
     compacting_ = true;
   }
   Workers::shared().run([self = shared_from_this(), source, first, last] {
@@ -162,6 +163,24 @@ void Collection::maybe_compact() {
     }
     self->idle_.notify_all();
   });
+}
+
+bool Collection::find_run(const Snapshot& snapshot, size_t* first, size_t* last) const {
+  const auto& all = snapshot.segments;
+  const auto candidate = [&](const SnapshotSegment& s) {
+    return s.segment != tail_ && (mostly_dead(s) || s.live_count < capacity_ / kSmallShare);
+  };
+  for (*first = 0; *first < all.size(); *first = *last + 1) {
+    uint64_t live = 0;
+    bool worth = false;
+    for (*last = *first; *last < all.size() && candidate(all[*last]); ++*last) {
+      if (live + all[*last].live_count > capacity_) break;
+      live += all[*last].live_count;
+      worth = worth || mostly_dead(all[*last]);
+    }
+    if (*last > *first && (worth || *last - *first >= kSmallShare)) return true;
+  }
+  return false;
 }
 
 void Collection::compact(std::shared_ptr<const Snapshot> source, size_t first, size_t last) {

@@ -53,6 +53,7 @@ class Collection : public std::enable_shared_from_this<Collection> {
                const std::vector<uint64_t>& tombstones);
   void apply_tombstones(Snapshot* next, const std::vector<uint64_t>& tombstones) const;
   void maybe_compact();
+  bool find_run(const Snapshot& snapshot, size_t* first, size_t* last) const;
   void compact(std::shared_ptr<const Snapshot> source, size_t first, size_t last);
   void replace_compacted(const Snapshot& source, size_t first, size_t last,
                          std::shared_ptr<Segment> merged,

@@ -175,6 +175,25 @@ TEST_CASE("core: compaction keeps row numbers, order and vectors, and drops dead
   CHECK(collection->snapshot()->live_rows == alive.size() - 2 + 10);
 }
 
+TEST_CASE("core: rows that are replaced again and again do not pile up") {
+  const auto collection = make();
+  write(collection, random_rows(10000, kDim, 1));
+  for (int round = 0; round < 10; ++round) {
+    const auto old = live_rows(*collection->snapshot());
+    write(collection, random_rows(10000, kDim, 2), old);
+    collection->settle();
+  }
+  for (int round = 0; round < 200; ++round) {
+    const auto old = live_rows(*collection->snapshot());
+    write(collection, random_rows(100, kDim, 3), {old.begin(), old.begin() + 100});
+    collection->settle();
+  }
+  const auto snapshot = collection->snapshot();
+  CHECK(snapshot->live_rows == 10000);
+  CHECK(snapshot->total_rows < 25000);
+  CHECK(snapshot->segments.size() < 20);
+}
+
 TEST_CASE("core: random writes agree with a plain model, through compaction") {
   std::mt19937 random(20261124);
   for (int seed = 0; seed < 20; ++seed) {

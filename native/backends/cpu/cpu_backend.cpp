@@ -6,7 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <map>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "cpu_host.h"
@@ -39,6 +40,10 @@ struct hive_device {
   const CpuKernels& kernels;
   std::atomic<uint64_t> used_bytes{0};
   std::atomic<uint64_t> jobs_submitted{0};
+  // What was created and not yet freed; closing the device frees it.
+  std::mutex owned_mutex;
+  std::set<hive_segment*> segments;
+  std::set<hive_bits*> bits;
   Pool pool;
 };
 
@@ -153,7 +158,12 @@ hive_status device_open(uint32_t index, const hive_open_options* options, hive_d
   });
 }
 
-void device_close(hive_device* device) noexcept { delete device; }
+void device_close(hive_device* device) noexcept {
+  if (device == nullptr) return;
+  for (hive_segment* segment : device->segments) delete segment;
+  for (hive_bits* bits : device->bits) delete bits;
+  delete device;
+}
 
 hive_status check_op(const hive_op_desc& op, hive_error* err) {
   if (op.op != HIVE_OP_SCAN_TOPK) {
@@ -213,6 +223,8 @@ hive_status segment_create(hive_device* device, const hive_segment_desc* desc, h
                             segment->inv_norms.data()};
       segment->bytes = segment->data.size() + segment->inv_norms.size() * sizeof(float);
     }
+    const std::lock_guard lock(device->owned_mutex);
+    device->segments.insert(segment.get());
     device->used_bytes.fetch_add(segment->bytes);
     *out = segment.release();
     return HIVE_OK;
@@ -252,6 +264,10 @@ hive_status segment_append(hive_device*, hive_segment* segment, const hive_rows*
 void segment_free(hive_device* device, hive_segment* segment) noexcept {
   if (segment == nullptr) return;
   device->used_bytes.fetch_sub(segment->bytes);
+  {
+    const std::lock_guard lock(device->owned_mutex);
+    device->segments.erase(segment);
+  }
   delete segment;
 }
 
@@ -264,6 +280,8 @@ hive_status bits_create(hive_device* device, const uint32_t* words, uint32_t bit
     auto bits = std::make_unique<hive_bits>();
     bits->bits.count = bit_count;
     bits->bits.words.assign(words, words + (size_t{bit_count} + 31) / 32);
+    const std::lock_guard lock(device->owned_mutex);
+    device->bits.insert(bits.get());
     device->used_bytes.fetch_add(bits->bits.words.size() * sizeof(uint32_t));
     *out = bits.release();
     return HIVE_OK;
@@ -273,6 +291,10 @@ hive_status bits_create(hive_device* device, const uint32_t* words, uint32_t bit
 void bits_free(hive_device* device, hive_bits* bits) noexcept {
   if (bits == nullptr) return;
   device->used_bytes.fetch_sub(bits->bits.words.size() * sizeof(uint32_t));
+  {
+    const std::lock_guard lock(device->owned_mutex);
+    device->bits.erase(bits);
+  }
   delete bits;
 }
 
