@@ -33,7 +33,7 @@ function readDoctest(file) {
   for (const note of text.matchAll(/^(conformance|skipped) .*$/gm)) console.log(`  ${note[0]}`);
 }
 
-for (const file of fs.readdirSync(folder).sort()) {
+for (const file of fs.readdirSync(folder).toSorted()) {
   if (file.endsWith(".json")) readVitest(file);
   else if (file.endsWith(".txt")) readDoctest(file);
 }

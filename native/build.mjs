@@ -41,4 +41,11 @@ run("cmake", [
   ...(values.tests ? [`-DHIVE_BUILD_TESTS=${onOff(values.tests)}`] : []),
   ...(values.bench ? [`-DHIVE_BUILD_BENCH=${onOff(values.bench)}`] : []),
 ]);
-run("cmake", ["--build", out, "--config", "Release", "--parallel", String(os.availableParallelism())]);
+run("cmake", [
+  "--build",
+  out,
+  "--config",
+  "Release",
+  "--parallel",
+  String(os.availableParallelism()),
+]);

@@ -61,7 +61,7 @@ function measure(subject, set) {
 }
 
 const median = (values) => {
-  const present = values.filter((v) => typeof v === "number").sort((a, b) => a - b);
+  const present = values.filter((v) => typeof v === "number").toSorted((a, b) => a - b);
   return present.length ? present[Math.floor(present.length / 2)] : undefined;
 };
 
@@ -103,9 +103,13 @@ async function compare(name) {
   };
 }
 
+const percent = (x) => (Number.isFinite(x) ? `${Math.round(x * 100)} %` : "-");
+
 function printSet(set) {
   if (set.skipped) return console.log(`\n### ${set.name}: skipped, ${set.skipped}\n`);
-  console.log(`\n### ${set.name}: ${set.n.toLocaleString("en")} x ${set.dim} f32, cosine, k = 10\n`);
+  console.log(
+    `\n### ${set.name}: ${set.n.toLocaleString("en")} x ${set.dim} f32, cosine, k = 10\n`,
+  );
   console.log(
     `Floors of this run: read ${set.gbps} GB/s, so one query takes at least ` +
       `${set.floorMs.toFixed(2)} ms; multiply-add peak ${set.gflops} GFLOP/s, so a batch gets ` +
@@ -124,7 +128,6 @@ function printSet(set) {
     "longest loop gap ms",
     "RSS + MB",
   ];
-  const percent = (x) => (Number.isFinite(x) ? `${Math.round(x * 100)} %` : "-");
   const rows = set.rows
     .filter((r) => !r.missing)
     .map((r) =>
@@ -167,5 +170,8 @@ const load = await loadTable(Boolean(options.quick));
 console.log("### Loading and event loop\n");
 console.log(markdown(load.header, load.rows));
 if (options.out) {
-  fs.writeFileSync(options.out, JSON.stringify({ cpu, node: process.version, sets, latency, load }));
+  fs.writeFileSync(
+    options.out,
+    JSON.stringify({ cpu, node: process.version, sets, latency, load }),
+  );
 }

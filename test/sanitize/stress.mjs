@@ -89,6 +89,8 @@ async function searchForever() {
   const db = await openDatabase();
   const c = await db.collection("w", { dimensions: DIM });
   await c.upsert({ vectors: rows(20000, threadId), dimensions: DIM });
+  // A MessagePort, not a window: it has no target origin.
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin
   parentPort.postMessage("ready");
   for (;;) {
     const searches = Array.from({ length: 4 }, (_, i) => c.search(rows(1, i), { k: 10 }));

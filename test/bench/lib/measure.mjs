@@ -2,7 +2,7 @@
 export const now = () => performance.now();
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const quantile = (values, p) => {
-  const sorted = Float64Array.from(values).sort();
+  const sorted = Float64Array.from(values).toSorted();
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))] : NaN;
 };
 export const round = (x) => (x === undefined || Number.isNaN(x) ? null : Number(x.toPrecision(4)));
@@ -25,11 +25,11 @@ export async function latencies(call, { count, maxMs, warmup = 5, pauseMs = 0 })
 export async function longestGap(start) {
   let last = now();
   let longest = 0;
-  let done = false;
+  const state = { done: false };
   const work = start().finally(() => {
-    done = true;
+    state.done = true;
   });
-  while (!done) {
+  while (!state.done) {
     const t = now();
     longest = Math.max(longest, t - last);
     last = t;

@@ -1,11 +1,12 @@
 import { peerRequire } from "../lib/peer.mjs";
 
+const ids = (matches) => Array.from(matches.keys, Number);
+
 export default {
   name: "usearch (exactSearch)",
   async create({ dim }) {
     const usearch = peerRequire("usearch");
     let held;
-    const ids = (matches) => Array.from(matches.keys, Number);
     return {
       // exactSearch scans an array of the caller's; the copy stands for the load.
       async load(rows) {
