@@ -28,6 +28,11 @@ export class IdMap {
     this.#shards = Array.from({ length: shards });
   }
 
+  /** Whether it was made for many entries. */
+  get isLarge(): boolean {
+    return this.#mask > 0;
+  }
+
   get size(): number {
     return this.#size;
   }

@@ -93,6 +93,10 @@ export class MemoryBatch implements StoreBatch {
     const core = this.#core;
     const dead = this.tombstones();
     core.published(this.size - this.#voidCount, dead);
+    if (this.#isFirst()) {
+      core.ids = this.#staged;
+      return undefined;
+    }
     if (this.size <= smallBatch && dead.length <= smallBatch) {
       for (const row of dead) this.#unmap(row);
       for (let i = 0; i < this.size; i++) this.#map(i);
@@ -189,6 +193,18 @@ export class MemoryBatch implements StoreBatch {
   #unmap(row: number): void {
     const id = this.#core.rows.id(row);
     if (id !== undefined && this.#core.ids.get(id) === row) this.#core.ids.delete(id);
+  }
+
+  /** The first load of a store: positions are rows, so what was staged is the map to keep. */
+  #isFirst(): boolean {
+    return (
+      this.#core.ids.size === 0 &&
+      this.#core.overlay === undefined &&
+      this.#staged.isLarge &&
+      this.#firstRow === 0 &&
+      this.#voidCount === 0 &&
+      this.#staged.size === this.size
+    );
   }
 
   async #merge(dead: Float64Array): Promise<void> {

@@ -24,7 +24,7 @@ interface DeadRows {
 
 /** The parts that a store shares with its batches. */
 export class MemoryCore {
-  readonly ids = new IdMap(Infinity);
+  ids = new IdMap(Infinity);
   readonly rows = new RowTable();
   readonly slabs = new Slabs();
   readonly scratch: Location = { slab: 0, offset: 0, length: 0 };

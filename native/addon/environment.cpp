@@ -86,8 +86,8 @@ void Bridge::run_queue(napi_env env) {
       if (begun && --referenced_ == 0) napi_unref_threadsafe_function(env_, function_);
     }
     const Napi::Env environment(env);
-    const Napi::HandleScope scope(environment);
     try {
+      const Napi::HandleScope scope(environment);
       work(environment);
     } catch (const Napi::Error&) {
       // A promise cannot be settled any more: JavaScript is being terminated.

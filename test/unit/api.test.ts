@@ -45,6 +45,16 @@ describe("database", () => {
     expect(error).toBeInstanceOf(hive.DeviceError);
   });
 
+  it("holds a collection to the dimensions it is given while its first records come in", async () => {
+    const db = await database();
+    const c = await db.collection("late");
+    const load = c.upsert({ vectors: new Float32Array(3_000_000), dimensions: 300 });
+    const caught = failure(() => load, "DIMENSION_MISMATCH", /300.*400/);
+    await db.collection("late", { dimensions: 400 });
+    await caught;
+    expect([c.dimensions, await c.count()]).toEqual([400, 0]);
+  });
+
   it("closes with Symbol.asyncDispose", async () => {
     const db = await hive.openDatabase();
     await db[Symbol.asyncDispose]();

@@ -114,6 +114,31 @@ describe("addon", () => {
     );
   });
 
+  it("stays in memory when only workers loaded it and all of them ended", async () => {
+    // The engine's threads outlive the worker; unloading their code would crash the process.
+    const code = `
+      const { Worker } = require("node:worker_threads");
+      const body = \`
+        const { openDatabase } = require("hive-gpu");
+        const { parentPort } = require("node:worker_threads");
+        (async () => {
+          const db = await openDatabase();
+          const c = await db.collection("a");
+          await c.upsert({ vectors: new Float32Array(400_000).fill(1), dimensions: 100 });
+          parentPort.postMessage((await c.search(new Float32Array(100).fill(1))).length);
+        })();\`;
+      (async () => {
+        for (let i = 0; i < 5; i++) {
+          const worker = new Worker(body, { eval: true });
+          console.log(await new Promise((resolve) => worker.once("message", resolve)));
+          await new Promise((resolve) => worker.once("exit", resolve));
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      })();`;
+    const ended = await node(["--eval", code]);
+    expect(ended).toMatchObject({ code: 0, stdout: "10\n".repeat(5) });
+  });
+
   it("does not keep the process alive, closed or not", async () => {
     const code = `
       import { openDatabase } from "hive-gpu";

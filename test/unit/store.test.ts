@@ -62,7 +62,8 @@ describe("memory store", () => {
 
   it("publishes a large batch at once, before it is merged", async () => {
     const store = new MemoryStore();
-    await put(store, 0, many(5000));
+    const first = await put(store, 0, many(5000));
+    await first.tail;
     const { dead, tail } = await put(
       store,
       5000,
@@ -84,6 +85,21 @@ describe("memory store", () => {
     await tidied(store);
     expect(store.count).toBe(10);
     expect(store.stats().retainedRows).toBe(0);
+  });
+
+  it("keeps the map of the first load, and goes on from there", async () => {
+    const store = new MemoryStore();
+    const { tail } = await put(store, 0, many(10_000));
+    expect(tail).toBeUndefined();
+    const { dead } = await put(store, 10_000, [
+      ["id-7", "again"],
+      ["new", "x"],
+    ]);
+    expect(dead).toEqual([7]);
+    expect([store.rowOf("id-7"), store.rowOf("id-8"), store.rowOf("new")]).toEqual([
+      10_000, 8, 10_001,
+    ]);
+    expect(store.count).toBe(10_001);
   });
 
   it("forgets an aborted batch", async () => {
