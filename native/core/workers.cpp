@@ -36,6 +36,7 @@ void Workers::run(std::function<void()> task) {
 }
 
 void Workers::loop() {
+  cpu::give_way();
   for (;;) {
     std::function<void()> task;
     {

@@ -27,4 +27,9 @@ const CpuKernels* kernels_by_name(const char* name);
 // Threads this process may use: the CPU affinity, further limited by the cgroup's quota.
 uint32_t usable_threads();
 
+// Lets the process's other threads go before the calling one. The engine has as many threads as
+// there are cores; at equal priority a busy JavaScript thread waits whole time slices (4 to 12 ms
+// measured on two cores) for its turn.
+void give_way();
+
 }  // namespace hive::cpu

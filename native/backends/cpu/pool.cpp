@@ -4,6 +4,8 @@
 #include <chrono>
 #include <new>
 
+#include "cpu_backend.h"
+
 namespace hive::cpu {
 namespace {
 
@@ -180,6 +182,7 @@ bool Pool::spin(uint64_t epoch) {
 }
 
 void Pool::loop() {
+  give_way();
   std::shared_ptr<Job> job;
   for (;;) {
     const uint64_t epoch = epoch_.load();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace hive::cpu {
 namespace {
@@ -58,6 +59,11 @@ void ScanPlan::make_tiles() {
       tiles_.push_back({s, static_cast<uint32_t>(first), static_cast<uint32_t>(count)});
     }
   }
+  // Near the golden ratio, so that the first tiles are a sample of all: rows are seldom stored in
+  // random order, and a threshold from one corner lets too many others through.
+  const auto count = static_cast<uint32_t>(tiles_.size());
+  stride_ = std::max(1u, static_cast<uint32_t>(count * 0.618));
+  while (std::gcd(stride_, count) > 1) ++stride_;
 }
 
 void ScanPlan::pad_queries() {
@@ -95,8 +101,10 @@ void ScanPlan::pack_panels() {
     first += used;
     panels_.push_back(panel);
   }
+  shared_ = std::make_unique<std::atomic<float>[]>(job_.query_count);
   query_norms_.resize(job_.query_count);
   for (uint32_t q = 0; q < job_.query_count; ++q) {
+    shared_[q].store(-std::numeric_limits<float>::infinity(), std::memory_order_relaxed);
     double sum = 0;
     const float* query = job_.queries + size_t{q} * job_.dim;
     for (uint32_t i = 0; i < job_.dim; ++i) sum += static_cast<double>(query[i]) * query[i];
@@ -114,6 +122,7 @@ void ScanPlan::prepare(Worker& worker) const {
   const bool sums = panels_[0].run == nullptr || job_.metric <= HIVE_METRIC_L2;
   worker.factor.assign(slots, 0.0f);
   worker.bias.assign(slots, sums ? std::numeric_limits<float>::infinity() : -1.0f);
+  worker.limit.resize(job_.query_count);
   worker.survivors.resize(size_t{kScanRows} * panels_[0].width);
   if (dtype_ != HIVE_DTYPE_F32) worker.decoded.resize(size_t{kScanRows} * job_.dim);
   for (uint32_t q = 0; q < job_.query_count; ++q) {
@@ -137,6 +146,7 @@ void ScanPlan::prepare(Worker& worker) const {
 void ScanPlan::set_threshold(const Panel& panel, uint32_t query, float threshold,
                              Worker& worker) const {
   const size_t slot = panel.slot + (query - panel.first);
+  worker.limit[query] = threshold;
   float& factor = worker.factor[slot];
   float& bias = worker.bias[slot];
   const double t = threshold;
@@ -165,6 +175,21 @@ void ScanPlan::set_threshold(const Panel& panel, uint32_t query, float threshold
   }
 }
 
+void ScanPlan::adopt_thresholds(Worker& worker) const {
+  for (uint32_t q = 0; q < job_.query_count; ++q) {
+    const float threshold = shared_[q].load(std::memory_order_relaxed);
+    if (threshold > worker.limit[q]) set_threshold(panels_[panel_of_[q]], q, threshold, worker);
+  }
+}
+
+void ScanPlan::share_threshold(uint32_t query, float threshold) const {
+  std::atomic<float>& shared = shared_[query];
+  float known = shared.load(std::memory_order_relaxed);
+  while (known < threshold &&
+         !shared.compare_exchange_weak(known, threshold, std::memory_order_relaxed)) {
+  }
+}
+
 void ScanPlan::row_terms(const ScanSegment& s, uint32_t first, uint32_t count, float* terms) const {
   for (uint32_t r = 0; r < count; ++r) {
     const float inv = s.rows->view.inv_norms[first + r];
@@ -173,8 +198,9 @@ void ScanPlan::row_terms(const ScanSegment& s, uint32_t first, uint32_t count, f
   }
 }
 
-void ScanPlan::run_tile(uint32_t index, Worker& worker) const {
-  const Tile& tile = tiles_[index];
+void ScanPlan::run_tile(uint32_t turn, Worker& worker) const {
+  if (batched_) adopt_thresholds(worker);
+  const Tile& tile = tiles_[batched_ ? uint64_t{turn} * stride_ % tiles_.size() : turn];
   const ScanSegment& s = segments_[tile.segment];
   for (uint32_t first = tile.first; first < tile.first + tile.count; first += kScanRows) {
     const uint32_t count = std::min(kScanRows, tile.first + tile.count - first);
@@ -239,9 +265,11 @@ void ScanPlan::resolve_survivors(const ScanSegment& s, const Panel& panel, uint3
     const QueryView query{&padded_[size_t{q} * padded_dim_],
                           job_.metric == HIVE_METRIC_COSINE ? job_.query_inv_norms[q] : 1.0f};
     float key;
-    if (scan_(s.rows->view, first + r, 1, job_.dim, query, best.threshold(), &key) == 0) continue;
-    if (best.push(key, static_cast<uint64_t>(s.index) << 32 | (first + r))) {
+    if (scan_(s.rows->view, first + r, 1, job_.dim, query, worker.limit[q], &key) == 0) continue;
+    if (best.push(key, static_cast<uint64_t>(s.index) << 32 | (first + r)) &&
+        best.threshold() > worker.limit[q]) {
       set_threshold(panel, q, best.threshold(), worker);
+      share_threshold(q, best.threshold());
     }
   }
 }

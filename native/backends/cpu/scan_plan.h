@@ -2,7 +2,9 @@
 // Used alike by the thread pool and by the inline path on the caller's thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "hive_backend.h"
@@ -49,6 +51,7 @@ struct Worker {
   std::vector<TopK> best;
   std::vector<float> factor;     // [padded query count] thresholds of the panel test
   std::vector<float> bias;
+  std::vector<float> limit;      // [query] the thresholds that factor and bias were made from
   std::vector<float> decoded;    // [64][dim]
   std::vector<uint32_t> survivors;
   uint64_t rows = 0;             // rows looked at
@@ -61,7 +64,8 @@ class ScanPlan {
   uint32_t tile_count() const { return static_cast<uint32_t>(tiles_.size()); }
   uint32_t query_count() const { return job_.query_count; }
   void prepare(Worker& worker) const;
-  void run_tile(uint32_t tile, Worker& worker) const;
+  // turn: 0 .. tile_count() - 1, each once, in any order.
+  void run_tile(uint32_t turn, Worker& worker) const;
   // Merges the workers' selections into the job's outputs.
   void finish(Worker* const* workers, uint32_t count) const;
 
@@ -84,6 +88,8 @@ class ScanPlan {
   void resolve_survivors(const ScanSegment& s, const Panel& panel, uint32_t first, uint32_t found,
                          uint64_t alive, Worker& worker) const;
   void set_threshold(const Panel& panel, uint32_t query, float threshold, Worker& worker) const;
+  void adopt_thresholds(Worker& worker) const;
+  void share_threshold(uint32_t query, float threshold) const;
   void row_terms(const ScanSegment& s, uint32_t first, uint32_t count, float* terms) const;
 
   const CpuKernels& kernels_;
@@ -94,11 +100,14 @@ class ScanPlan {
   bool batched_;
   std::vector<ScanSegment> segments_;
   std::vector<Tile> tiles_;
+  uint32_t stride_ = 1;  // from one tile of a batch to the next; coprime to their number
   std::vector<float> padded_;        // [query][padded_dim_]
   std::vector<float> packed_;        // panels
   std::vector<double> query_norms_;  // [query]
   std::vector<Panel> panels_;
   std::vector<uint32_t> panel_of_;   // [query]
+  // [query] best k-th key of any worker: what lies below it is in nobody's answer.
+  std::unique_ptr<std::atomic<float>[]> shared_;
 };
 
 }  // namespace hive::cpu
