@@ -27,6 +27,7 @@ import type {
   StoredRecord,
   WriteOptions,
 } from "./types.js";
+import type { VectorCollection } from "./vector-collection.js";
 import type { VectorInput } from "./vectors.js";
 import { Writer } from "./writer.js";
 
@@ -46,7 +47,7 @@ const defaultK = 10;
  *
  * @typeParam M the shape of the records' metadata; not checked at run time
  */
-export class Collection<M extends object = Metadata> {
+export class Collection<M extends object = Metadata> implements VectorCollection<M> {
   readonly #state: CollectionState;
   readonly #writer: Writer;
   readonly #searcher: Searcher;

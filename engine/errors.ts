@@ -16,7 +16,8 @@ type ErrorKind =
   | "StorageError"
   | "ResourceError"
   | "DeviceError"
-  | "BindingError";
+  | "BindingError"
+  | "RemoteError";
 
 function row(kind: ErrorKind, hint: string, retryable?: true): ErrorRow {
   return retryable ? { kind, hint, retryable } : { kind, hint };
@@ -64,6 +65,20 @@ const table = {
   DEVICE_TIMEOUT: row("DeviceError", "Try again; if it persists, use another device.", true),
   ADDON_MISSING: row("BindingError", "Run `npm run build` in the checkout of hive-gpu."),
   ADDON_INCOMPATIBLE: row("BindingError", "Rebuild the addon with `npm run build`."),
+  REMOTE_UNREACHABLE: row(
+    "RemoteError",
+    "Check the address, and that the server runs and can be reached from here.",
+    true,
+  ),
+  REMOTE_TIMEOUT: row("RemoteError", "Try again, or allow more time with timeoutMs.", true),
+  REMOTE_DENIED: row("RemoteError", "Check the API key, token or password, and its permissions."),
+  REMOTE_BUSY: row("RemoteError", "Wait as long as the server asks, then try again.", true),
+  REMOTE_REFUSED: row("RemoteError", "Correct what the server's message names."),
+  REMOTE_FAILED: row("RemoteError", "See the server's log for the cause; try again later.", true),
+  REMOTE_PROTOCOL: row(
+    "RemoteError",
+    "Check that the address is that of the right kind of server, with nothing in between.",
+  ),
   INTERNAL: row("StateError", "This is a bug of hive-gpu; please report it with the message."),
 } satisfies Record<string, ErrorRow>;
 
@@ -143,6 +158,10 @@ export class ResourceError extends HiveGpuError {
 export class DeviceError extends HiveGpuError {
   override name = "DeviceError";
 }
+/** A server that an adapter talks to cannot be reached, refuses, or answers nonsense. */
+export class RemoteError extends HiveGpuError {
+  override name = "RemoteError";
+}
 /** The native addon cannot be loaded. */
 export class BindingError extends HiveGpuError {
   override name = "BindingError";
@@ -156,6 +175,7 @@ const classes = {
   ResourceError,
   DeviceError,
   BindingError,
+  RemoteError,
 };
 
 function mark(target: typeof HiveGpuError, brands: readonly string[]): void {

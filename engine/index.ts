@@ -17,13 +17,16 @@ export {
   type HiveErrorOptions,
   HiveGpuError,
   InputError,
+  RemoteError,
   ResourceError,
   StateError,
   StorageError,
   errorCodes,
   hiveError,
 } from "./errors.js";
+export * as kit from "./kit.js";
 export { limits } from "./limits.js";
 export { type Metric, metrics } from "./result.js";
 export * from "./types.js";
+export type { VectorCollection } from "./vector-collection.js";
 export type { VectorInput } from "./vectors.js";

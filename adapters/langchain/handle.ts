@@ -1,4 +1,4 @@
-import { openDatabase, StateError, type Collection, type Database } from "hive-gpu";
+import { openDatabase, StateError, type Database, type VectorCollection } from "hive-gpu";
 import type { HiveVectorStoreOptions } from "./options.js";
 
 /** Name of the collection when the caller gives none. */
@@ -9,7 +9,7 @@ const kDefaultName = "langchain";
  * only as far as it was opened here.
  */
 export class CollectionHandle {
-  private opening: Promise<Collection> | undefined;
+  private opening: Promise<VectorCollection> | undefined;
   /** The database opened here; never one that the caller passed in. */
   private owned: Promise<Database> | undefined;
   private closed = false;
@@ -17,7 +17,7 @@ export class CollectionHandle {
   constructor(private readonly options: HiveVectorStoreOptions) {}
 
   /** The open collection. Callers that come while it is being opened share the one attempt. */
-  open(): Promise<Collection> {
+  open(): Promise<VectorCollection> {
     if (this.closed) return Promise.reject(storeClosed());
     if (this.opening === undefined) {
       const attempt = this.openOnce();
@@ -40,8 +40,8 @@ export class CollectionHandle {
     await database?.close();
   }
 
-  private async openOnce(): Promise<Collection> {
-    if (this.options.collection !== undefined) return this.options.collection as Collection;
+  private async openOnce(): Promise<VectorCollection> {
+    if (this.options.collection !== undefined) return this.options.collection as VectorCollection;
     const { database, name = kDefaultName, metric, dtype } = this.options;
     const db = database ?? (await this.openOwned());
     return db.collection(name, { metric, dtype });

@@ -3,7 +3,14 @@
  * these as `Record<string, any>`, so a misspelled option would otherwise vanish without a word.
  */
 import type { MaxMarginalRelevanceSearchOptions } from "@langchain/core/vectorstores";
-import type { Collection, Database, DeviceChoice, Dtype, Metric, WriteProgress } from "hive-gpu";
+import type {
+  Database,
+  DeviceChoice,
+  Dtype,
+  Metric,
+  VectorCollection,
+  WriteProgress,
+} from "hive-gpu";
 import { filterRefused, invalidArgument, quoteAll, unknownOption } from "./errors.js";
 
 /**
@@ -18,8 +25,11 @@ export type HiveFilterType = never;
  */
 export type HiveVectorStoreOptions =
   | {
-      /** An open collection. Its metric and dtype are settled, so no other option goes with it. */
-      collection: Collection<object>;
+      /**
+       * An open collection: the engine's, or another that answers like it, such as a server's
+       * (`hive-gpu/vectorizer`). Its metric is settled, so no other option goes with it.
+       */
+      collection: VectorCollection<object>;
     }
   | {
       collection?: undefined;

@@ -2,7 +2,7 @@ import { Document, type DocumentInterface } from "@langchain/core/documents";
 import type { EmbeddingsInterface } from "@langchain/core/embeddings";
 import { maximalMarginalRelevance } from "@langchain/core/utils/math";
 import { VectorStore } from "@langchain/core/vectorstores";
-import type { Collection } from "hive-gpu";
+import type { Collection, VectorCollection } from "hive-gpu";
 import { invalidArgument } from "./errors.js";
 import { CollectionHandle } from "./handle.js";
 import {
@@ -57,9 +57,12 @@ export class HiveVectorStore extends VectorStore {
     return "hive-gpu";
   }
 
-  /** The collection behind the store, opened when it was not yet: for all that LangChain lacks. */
-  async collection(): Promise<Collection> {
-    return this.handle.open();
+  /**
+   * The collection behind the store, opened when it was not yet: for all that LangChain lacks.
+   * @typeParam C what was passed as `collection`; without that it is the engine's own.
+   */
+  async collection<C extends VectorCollection = Collection>(): Promise<C> {
+    return (await this.handle.open()) as C;
   }
 
   /**

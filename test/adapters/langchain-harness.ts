@@ -2,7 +2,7 @@
 import { Document } from "@langchain/core/documents";
 import { RecordManager, type ListKeyOptions, type UpdateOptions } from "@langchain/core/indexing";
 import { HiveVectorStore, type HiveVectorStoreOptions } from "hive-gpu/langchain";
-import { TestEmbeddings, type Adapter, type Found, type Item, type Scored } from "./harness.js";
+import { TestEmbeddings, type Adapter, type Found, type Item, type Scored, type Store } from "./harness.js";
 
 /** A store on test embeddings. */
 export function newStore(options: HiveVectorStoreOptions = {}): HiveVectorStore {
@@ -27,24 +27,26 @@ function readScored([document, score]: [Document, number]): Scored {
   return { ...read(document), score };
 }
 
+/** A store as the cases see it. */
+export function storeOf(store: HiveVectorStore): Store<Document> {
+  return {
+    add: (documents, ids) => store.addDocuments(documents, ids && { ids }),
+    addVectors: (vectors, documents, ids) => store.addVectors(vectors, documents, ids && { ids }),
+    search: async (text, k) => (await store.similaritySearchWithScore(text, k)).map(readScored),
+    searchVector: async (vector, k) =>
+      (await store.similaritySearchVectorWithScore(vector, k)).map(readScored),
+    get: async (ids) => (await store.getByIds(ids)).map(read),
+    delete: (ids) => store.delete({ ids }),
+    close: () => store.close(),
+  };
+}
+
 export const langchain: Adapter<Document> = {
   name: "LangChain",
   skip: new Map(),
   document: newDocument,
   read,
-  async create() {
-    const store = newStore();
-    return {
-      add: (documents, ids) => store.addDocuments(documents, ids && { ids }),
-      addVectors: (vectors, documents, ids) => store.addVectors(vectors, documents, ids && { ids }),
-      search: async (text, k) => (await store.similaritySearchWithScore(text, k)).map(readScored),
-      searchVector: async (vector, k) =>
-        (await store.similaritySearchVectorWithScore(vector, k)).map(readScored),
-      get: async (ids) => (await store.getByIds(ids)).map(read),
-      delete: (ids) => store.delete({ ids }),
-      close: () => store.close(),
-    };
-  },
+  create: async () => storeOf(newStore()),
 };
 
 /** The bookkeeping of `index()` in memory, with a clock that ticks on every reading. */

@@ -1,0 +1,11 @@
+/**
+ * `hive-gpu/vectorizer`: the bridge to hive-vectorizer servers. A client, a server's collection
+ * behind the engine's interface, a mirror of one on the device, and import and export of files.
+ */
+export type { CollectionInfo } from "./answers.js";
+export type { CallOptions, ItemResult, OutgoingPoint } from "./batches.js";
+export { VectorizerClient } from "./client.js";
+export { decodeId, encodeId } from "./id-codec.js";
+export type { VectorizerClientOptions } from "./options.js";
+export { type VectorizerQuirks, quirksOfVersion, scoreFromServer } from "./quirks.js";
+export { RemoteCollection, type RemoteCollectionOptions } from "./remote.js";

@@ -1,0 +1,78 @@
+/** Requests and answers of the stand-in server. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+/** An answer: JSON when it is an object, bytes as they are, text with its type. */
+export interface Answer {
+  status: number;
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+export interface Request {
+  method: string;
+  /** Decoded parts of the path. */
+  path: string[];
+  query: URLSearchParams;
+  headers: IncomingMessage["headers"];
+  /** The parsed body; undefined when there was none. */
+  body: Record<string, unknown>;
+}
+
+/** Ends a handler with an error of the server's own shape. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    readonly type: string,
+    message: string,
+    readonly details?: object,
+    /** Some handlers put the message where the type belongs. */
+    readonly swapped = false,
+  ) {
+    super(message);
+  }
+
+  answer(): Answer {
+    const [type, message] = this.swapped ? [this.message, this.type] : [this.type, this.message];
+    const details = this.details === undefined ? {} : { details: this.details };
+    const body = { error_type: type, message, ...details, status_code: this.status };
+    return { status: this.status, body };
+  }
+}
+
+/** An answer in plain text, as the web framework gives for bodies it cannot read. */
+export class PlainRefusal extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export const notFound = (name: string): Refusal =>
+  new Refusal(404, "collection_not_found", `Collection '${name}' not found`, {
+    collection_name: name,
+  });
+
+export async function readBody(request: IncomingMessage, max: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request) {
+    size += (chunk as Buffer).length;
+    // Read to the end all the same: an answer to half a request would be lost with the connection.
+    if (size <= max) chunks.push(chunk as Buffer);
+  }
+  if (size > max) throw new Refusal(413, "payload_too_large", `Request body exceeds ${max} bytes`);
+  return Buffer.concat(chunks);
+}
+
+export function send(response: ServerResponse, { status, body, headers }: Answer): void {
+  const isText = typeof body === "string";
+  const bytes = Buffer.isBuffer(body) ? body : isText ? body : JSON.stringify(body);
+  response.writeHead(status, {
+    "content-type": isText ? "text/plain; charset=utf-8" : "application/json",
+    "content-length": Buffer.byteLength(bytes),
+    ...headers,
+  });
+  response.end(bytes);
+}
