@@ -5,7 +5,14 @@
 export { abortError, throwIfAborted } from "./errors.js";
 export { partMetadata, partText, partVector, partsOf } from "./hits.js";
 export { checkId, checkName } from "./ids.js";
-export { checkInteger, checkOptions, checkSignal, checkWord, isPlainObject, show } from "./options.js";
+export {
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  checkWord,
+  isPlainObject,
+  show,
+} from "./options.js";
 export { type RecordContent, decodeRecord, encodeRecord } from "./record-codec.js";
 export { distanceOf, scoreOf } from "./result.js";
 export { type SearchPlanOptions, readSearchOptions } from "./search-options.js";

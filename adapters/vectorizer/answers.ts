@@ -53,7 +53,11 @@ export interface CollectionInfo {
 }
 
 /** The answer as the shape says; throws REMOTE_PROTOCOL naming the first thing that is wrong. */
-export function readAnswer<T extends z.ZodType>(where: string, shape: T, value: unknown): z.output<T> {
+export function readAnswer<T extends z.ZodType>(
+  where: string,
+  shape: T,
+  value: unknown,
+): z.output<T> {
   const result = shape.safeParse(value);
   if (result.success) return result.data;
   const { path, message } = result.error.issues[0]!;

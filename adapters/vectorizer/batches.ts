@@ -76,7 +76,11 @@ export class Batches {
   }
 
   /** Deletes points; one result per id. An unknown id is a result with the code NOT_FOUND. */
-  async delete(name: string, ids: readonly string[], options: CallOptions = {}): Promise<ItemResult[]> {
+  async delete(
+    name: string,
+    ids: readonly string[],
+    options: CallOptions = {},
+  ): Promise<ItemResult[]> {
     const results: ItemResult[] = [];
     for (let from = 0; from < ids.length; from += idsPerRequest) {
       const some = ids.slice(from, from + idsPerRequest);
@@ -151,7 +155,10 @@ function itemResult(where: string, id: string, answer: ItemAnswer): ItemResult {
   }
   const [stored] = answer.vector_ids ?? [];
   if (stored !== undefined && stored !== id) {
-    throw protocolError(where, `the server stored ${JSON.stringify(id)} as ${JSON.stringify(stored)}`);
+    throw protocolError(
+      where,
+      `the server stored ${JSON.stringify(id)} as ${JSON.stringify(stored)}`,
+    );
   }
   return { id, ok: true };
 }

@@ -86,7 +86,11 @@ export class VectorizerClient {
    * afterwards. Whether vectors end up quantized is in the answer.
    * @throws NOT_SUPPORTED for metrics that the server lacks; REMOTE_FAILED when it made another one
    */
-  async createCollection(name: string, dimensions: number, metric: Metric): Promise<CollectionInfo> {
+  async createCollection(
+    name: string,
+    dimensions: number,
+    metric: Metric,
+  ): Promise<CollectionInfo> {
     const words = wordsOfMetric(metric);
     if (words === undefined) {
       throw hiveError("NOT_SUPPORTED", `hive-vectorizer has no metric ${metric}.`, {
@@ -96,7 +100,11 @@ export class VectorizerClient {
     }
     const base = `/collections/${encodeURIComponent(name)}`;
     if ((await this.providerDimensions()) === dimensions) {
-      await this.#send("POST", "/collections", { name, dimension: dimensions, metric: words.native });
+      await this.#send("POST", "/collections", {
+        name,
+        dimension: dimensions,
+        metric: words.native,
+      });
     } else {
       const vectors = { size: dimensions, distance: words.qdrant };
       await this.#send("PUT", `/qdrant${base}`, { vectors });

@@ -53,7 +53,9 @@ export function readErrorBody(text: string): {
   if (!isWord(type) && isWord(message)) [type, message] = [message, type];
   return {
     type: isWord(type) ? type.toLowerCase() : undefined,
-    message: shorten(typeof message === "string" ? message : typeof type === "string" ? type : text),
+    message: shorten(
+      typeof message === "string" ? message : typeof type === "string" ? type : text,
+    ),
     details: body["details"],
   };
 }
@@ -74,7 +76,9 @@ export function errorOfAnswer(
   const code = (type === undefined ? undefined : codes[type]) ?? codeOfStatus(status);
   const said = message === "" ? "without a message" : `"${message}"`;
   return hiveError(code, `${where}: the server answered ${status}, ${said}.`, {
-    ...(code === "LIMIT_EXCEEDED" ? { hint: "Lower maxRequestBytes to what the server takes." } : {}),
+    ...(code === "LIMIT_EXCEEDED"
+      ? { hint: "Lower maxRequestBytes to what the server takes." }
+      : {}),
     details: {
       status,
       ...(type === undefined ? {} : { errorType: type }),

@@ -123,7 +123,10 @@ export class VectorizerHttp {
   }
 
   async #send(call: Call, exchange: Exchange): Promise<Response> {
-    const headers: Record<string, string> = { accept: "application/json", ...this.#settings.headers };
+    const headers: Record<string, string> = {
+      accept: "application/json",
+      ...this.#settings.headers,
+    };
     if (call.body !== undefined) headers["content-type"] = "application/json";
     if (call.anonymous !== true) Object.assign(headers, await this.#credentials(call.signal));
     exchange.restart();

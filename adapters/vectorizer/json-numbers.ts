@@ -26,6 +26,65 @@ function slowNumber(bytes: Buffer, from: number, to: number): number {
 }
 
 /**
+ * Reads the number at `at` into `target[index]`.
+ * @returns the position behind it, or minus the position of what does not belong there
+ */
+function readNumber(bytes: Buffer, from: number, target: Float32Array, index: number): number {
+  let at = from;
+  let c = bytes[at]!;
+  const negative = c === 45;
+  if (negative) c = bytes[++at]!;
+  if (c < 48 || c > 57) return -at;
+  let mantissa = 0;
+  let digits = 0;
+  let exponent = 0;
+  do {
+    if (digits < digitsMax) {
+      mantissa = mantissa * 10 + (c - 48);
+      if (mantissa > 0) digits++;
+    } else {
+      exponent++;
+    }
+    c = bytes[++at]!;
+  } while (c >= 48 && c <= 57);
+  if (c === 46) {
+    c = bytes[++at]!;
+    if (c < 48 || c > 57) return -at;
+    do {
+      if (digits < digitsMax) {
+        mantissa = mantissa * 10 + (c - 48);
+        if (mantissa > 0) digits++;
+        exponent--;
+      }
+      c = bytes[++at]!;
+    } while (c >= 48 && c <= 57);
+  }
+  if (c === 101 || c === 69) {
+    c = bytes[++at]!;
+    const down = c === 45;
+    if (down || c === 43) c = bytes[++at]!;
+    if (c < 48 || c > 57) return -at;
+    let power = 0;
+    do {
+      if (power < 10_000) power = power * 10 + (c - 48);
+      c = bytes[++at]!;
+    } while (c >= 48 && c <= 57);
+    exponent += down ? -power : power;
+  }
+  if (mantissa === 0) {
+    target[index] = negative ? -0 : 0;
+  } else if (exponent >= -22 && exponent <= 22) {
+    let value = exponent < 0 ? mantissa / powers[-exponent]! : mantissa * powers[exponent]!;
+    if (negative) value = -value;
+    const isSure = digits <= 15 || Math.fround(value * low) === Math.fround(value * high);
+    target[index] = isSure ? value : slowNumber(bytes, from, at);
+  } else {
+    target[index] = slowNumber(bytes, from, at);
+  }
+  return at;
+}
+
+/**
  * Reads from just behind `[` to just behind the matching `]`, which must lie inside the buffer.
  * @returns the position behind `]`, or minus the position of what does not belong there
  */
@@ -42,70 +101,18 @@ export function readNumbers(
     let c = bytes[at]!;
     while (c === 32 || (c >= 9 && c <= 13)) c = bytes[++at]!;
     if (c === 93 && count === 0) break;
-    const from = at;
-    const negative = c === 45;
-    if (negative) c = bytes[++at]!;
-    let value: number;
-    if (c >= 48 && c <= 57) {
-      let mantissa = 0;
-      let digits = 0;
-      let exponent = 0;
-      do {
-        if (digits < digitsMax) {
-          mantissa = mantissa * 10 + (c - 48);
-          if (mantissa > 0) digits++;
-        } else {
-          exponent++;
-        }
-        c = bytes[++at]!;
-      } while (c >= 48 && c <= 57);
-      if (c === 46) {
-        c = bytes[++at]!;
-        if (c < 48 || c > 57) return -at;
-        do {
-          if (digits < digitsMax) {
-            mantissa = mantissa * 10 + (c - 48);
-            if (mantissa > 0) digits++;
-            exponent--;
-          }
-          c = bytes[++at]!;
-        } while (c >= 48 && c <= 57);
-      }
-      if (c === 101 || c === 69) {
-        c = bytes[++at]!;
-        const down = c === 45;
-        if (down || c === 43) c = bytes[++at]!;
-        if (c < 48 || c > 57) return -at;
-        let power = 0;
-        do {
-          if (power < 10_000) power = power * 10 + (c - 48);
-          c = bytes[++at]!;
-        } while (c >= 48 && c <= 57);
-        exponent += down ? -power : power;
-      }
-      if (mantissa === 0) {
-        value = 0;
-      } else if (exponent >= -22 && exponent <= 22) {
-        value = exponent < 0 ? mantissa / powers[-exponent]! : mantissa * powers[exponent]!;
-        if (digits > 15 && Math.fround(value * low) !== Math.fround(value * high)) {
-          value = Math.abs(slowNumber(bytes, from, at));
-        }
-      } else {
-        value = Math.abs(slowNumber(bytes, from, at));
-      }
-      if (negative) value = -value;
-    } else if (!negative && isNull(bytes, at)) {
+    if (count >= target.length) return -at;
+    if (isNull(bytes, at)) {
       // What a server writes for NaN and Infinity.
-      value = NaN;
+      target[count] = NaN;
       at += 4;
-      c = bytes[at]!;
     } else {
-      return -at;
+      at = readNumber(bytes, at, target, count);
+      if (at < 0) return at;
     }
-    if (count >= target.length) return -from;
-    target[count] = value;
     if (result.badAt < 0 && !Number.isFinite(target[count]!)) result.badAt = count;
     count++;
+    c = bytes[at]!;
     while (c === 32 || (c >= 9 && c <= 13)) c = bytes[++at]!;
     if (c === 93) break;
     if (c !== 44) return -at;
@@ -116,5 +123,7 @@ export function readNumbers(
 }
 
 function isNull(bytes: Buffer, at: number): boolean {
-  return bytes[at] === 110 && bytes[at + 1] === 117 && bytes[at + 2] === 108 && bytes[at + 3] === 108;
+  return (
+    bytes[at] === 110 && bytes[at + 1] === 117 && bytes[at + 2] === 108 && bytes[at + 3] === 108
+  );
 }

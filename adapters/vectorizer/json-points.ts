@@ -80,7 +80,10 @@ export class PointReader {
     this.#parse();
     const rest = skipSpace(this.#bytes, this.#start, this.#end);
     if (this.#isRootRead && this.#frames.length === 0 && rest === this.#end) return;
-    throw new MalformedJson("the document ends too early", this.#consumed + this.#end - this.#start);
+    throw new MalformedJson(
+      "the document ends too early",
+      this.#consumed + this.#end - this.#start,
+    );
   }
 
   #append(chunk: Uint8Array): void {
@@ -109,7 +112,10 @@ export class PointReader {
     this.#consumed += this.#start - from;
     const held = this.#end - this.#start;
     if (held > this.#maxValueBytes) {
-      throw new MalformedJson(`one value is longer than ${this.#maxValueBytes} bytes`, this.#consumed);
+      throw new MalformedJson(
+        `one value is longer than ${this.#maxValueBytes} bytes`,
+        this.#consumed,
+      );
     }
     // A value that did not fit is tried again when twice as much is there: linear in its length.
     this.#parseAt = Math.max(sliceBytes, held * 2);
@@ -245,7 +251,8 @@ export class PointReader {
     if (close < 0 || close >= this.#end) return incomplete;
     const point = this.#point;
     const behind = readNumbers(this.#bytes, at + 1, point.vector, this.#numbers);
-    if (behind < 0) throw new MalformedJson("a vector holds what is no number, or too many", -behind);
+    if (behind < 0)
+      throw new MalformedJson("a vector holds what is no number, or too many", -behind);
     point.dimensions = this.#numbers.count;
     point.badAt = this.#numbers.badAt;
     return behind;

@@ -73,6 +73,7 @@ function skipWord(bytes: Buffer, at: number, end: number): number {
     i++;
   }
   if (i === end) return incomplete;
-  if (i === at) throw new MalformedJson(`found ${JSON.stringify(String.fromCharCode(bytes[at]!))}`, at);
+  if (i === at)
+    throw new MalformedJson(`found ${JSON.stringify(String.fromCharCode(bytes[at]!))}`, at);
   return i;
 }

@@ -36,8 +36,17 @@ const schema = z.strictObject({
   timeoutMs: z.number().int().min(1).max(86_400_000).default(30_000),
   retries: z.number().int().min(0).max(10).default(3),
   maxRetryAfterMs: z.number().min(0).default(30_000),
-  maxRequestBytes: z.number().int().min(1024).max(1 << 30).default(4 << 20),
-  maxResponseBytes: z.number().int().min(1024).default(256 << 20),
+  maxRequestBytes: z
+    .number()
+    .int()
+    .min(1024)
+    .max(1 << 30)
+    .default(4 << 20),
+  maxResponseBytes: z
+    .number()
+    .int()
+    .min(1024)
+    .default(256 << 20),
   headers: z.record(z.string(), z.string()).default({}),
   fetch: z.custom<typeof fetch>((value) => typeof value === "function").optional(),
 });

@@ -2,12 +2,8 @@
 import { type Hit, kit, type Metric, type StoredRecord } from "hive-gpu";
 import type { RemotePoint } from "./queries.js";
 
-/** The metric's native value: cosine, dot, or the squared l2 distance; computed in f64. */
-export function valueOf(
-  metric: Metric,
-  a: ArrayLike<number>,
-  b: ArrayLike<number>,
-): number {
+/** The metric's native value (cosine, dot, squared l2 distance), summed in f64, given in f32. */
+export function valueOf(metric: Metric, a: ArrayLike<number>, b: ArrayLike<number>): number {
   let dot = 0;
   let aa = 0;
   let bb = 0;
@@ -22,8 +18,8 @@ export function valueOf(
       bb += y * y;
     }
   }
-  if (metric !== "cosine") return dot;
-  return aa === 0 || bb === 0 ? 0 : dot / Math.sqrt(aa * bb);
+  if (metric !== "cosine") return Math.fround(dot);
+  return aa === 0 || bb === 0 ? 0 : Math.fround(dot / Math.sqrt(aa * bb));
 }
 
 /** A record with its score. */

@@ -1,13 +1,6 @@
 /** Between the engine's records and the server's points. */
 import { randomUUID } from "node:crypto";
-import {
-  type ColumnsInput,
-  hiveError,
-  kit,
-  type RecordInput,
-  type StoredRecord,
-  type VectorInput,
-} from "hive-gpu";
+import { type ColumnsInput, hiveError, kit, type RecordInput, type StoredRecord } from "hive-gpu";
 import type { OutgoingPoint } from "./batches.js";
 import { decodeId, encodeId, isHashedId } from "./id-codec.js";
 import { decodePayload, encodePayload } from "./payload-codec.js";
@@ -59,9 +52,10 @@ export function f32Of(
   dimensions: number | undefined,
   name: () => string,
 ): Float32Array {
-  kit.checkVector(vector, dimensions, name);
-  const copy = new Float32Array((vector as VectorInput).length);
-  kit.copyVector(vector as VectorInput, copy, 0, name);
+  const check: typeof kit.checkVector = kit.checkVector;
+  check(vector, dimensions, name);
+  const copy = new Float32Array(vector.length);
+  kit.copyVector(vector, copy, 0, name);
   kit.checkFinite(copy, name);
   return copy;
 }
@@ -96,7 +90,10 @@ function recordsOfColumns(given: unknown, fixed: number | undefined): RecordInpu
 }
 
 /** The record that a point stands for. */
-export function recordOfPoint(point: Point, textKey: string): StoredRecord & { vector: Float32Array } {
+export function recordOfPoint(
+  point: Point,
+  textKey: string,
+): StoredRecord & { vector: Float32Array } {
   return recordOf(point.id, payloadOf(point.members), point.vector, textKey);
 }
 

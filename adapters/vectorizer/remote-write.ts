@@ -30,7 +30,10 @@ export class RemoteWriter {
     this.#hasWarned = true;
     const message = `the server stores ${JSON.stringify(info.name)} quantized (${info.quantization}): vectors come back changed`;
     if (this.#settings.onWarning === undefined) {
-      process.emitWarning(`hive-gpu: ${message}`, { type: "HiveGpuWarning", code: "HIVE_GPU_LOSSY" });
+      process.emitWarning(`hive-gpu: ${message}`, {
+        type: "HiveGpuWarning",
+        code: "HIVE_GPU_LOSSY",
+      });
     } else {
       this.#settings.onWarning(message);
     }
@@ -46,7 +49,8 @@ export class RemoteWriter {
     const info = await this.#creating.catch(async (error: unknown) => {
       // Somebody else was faster; what they made is checked like any other.
       const existing = await client.collection(name);
-      if ((error as HiveGpuError).code === "ALREADY_EXISTS" && existing !== undefined) return existing;
+      if ((error as HiveGpuError).code === "ALREADY_EXISTS" && existing !== undefined)
+        return existing;
       throw error;
     });
     this.check(info);
@@ -97,7 +101,10 @@ export class RemoteWriter {
       owners.map(({ serverId }) => serverId),
       { signal },
     );
-    throwFailures("delete", results.filter(({ code }) => code !== "NOT_FOUND"));
+    throwFailures(
+      "delete",
+      results.filter(({ code }) => code !== "NOT_FOUND"),
+    );
     const gone = owners.filter((_, i) => results[i]!.ok).map(({ id }) => id);
     return new Set(gone).size;
   }

@@ -53,7 +53,9 @@ export interface RemoteCollectionOptions {
 }
 
 const schema = z.strictObject({
-  client: z.custom<VectorizerClient>((value) => typeof (value as VectorizerClient)?.probe === "function"),
+  client: z.custom<VectorizerClient>(
+    (value) => typeof (value as VectorizerClient)?.probe === "function",
+  ),
   name: z.string().min(1),
   metric: z.enum(["cosine", "dot", "l2"]).optional(),
   dimensions: z.number().int().min(1).max(limits.dimensionsMax).optional(),
@@ -113,7 +115,9 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
   }
 
   /** What the server says of the collection now; undefined when it does not exist. */
-  async info(options: { signal?: AbortSignal | undefined } = {}): Promise<CollectionInfo | undefined> {
+  async info(
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<CollectionInfo | undefined> {
     const { client, name } = this.#settings;
     const info = await client.collection(name, options);
     this.#known = info;
@@ -213,7 +217,10 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
     const ids: string[] = [];
     for await (const block of this.#blocks(signal)) ids.push(...block.ids);
     const results = await client.delete(name, ids, { signal });
-    throwFailures("clear", results.filter(({ code }) => code !== "NOT_FOUND"));
+    throwFailures(
+      "clear",
+      results.filter(({ code }) => code !== "NOT_FOUND"),
+    );
   }
 
   async count(): Promise<number> {

@@ -2,7 +2,14 @@
 import { Document } from "@langchain/core/documents";
 import { RecordManager, type ListKeyOptions, type UpdateOptions } from "@langchain/core/indexing";
 import { HiveVectorStore, type HiveVectorStoreOptions } from "hive-gpu/langchain";
-import { TestEmbeddings, type Adapter, type Found, type Item, type Scored, type Store } from "./harness.js";
+import {
+  TestEmbeddings,
+  type Adapter,
+  type Found,
+  type Item,
+  type Scored,
+  type Store,
+} from "./harness.js";
 
 /** A store on test embeddings. */
 export function newStore(options: HiveVectorStoreOptions = {}): HiveVectorStore {

@@ -1,9 +1,15 @@
 /** Stand-in servers for the tests of the bridge. They are derived from source: see their quirks.ts. */
-import { RemoteCollection, VectorizerClient, type RemoteCollectionOptions } from "hive-gpu/vectorizer";
+import {
+  RemoteCollection,
+  VectorizerClient,
+  type RemoteCollectionOptions,
+} from "hive-gpu/vectorizer";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach } from "vitest";
 import { FakeServer, type FakeOptions } from "../../dist/examples/vectorizer-mirror/fake/server.js";
+
+import { noise } from "../unit/helpers.js";
 
 export { failure, noise } from "../unit/helpers.js";
 export { FakeServer };
@@ -60,4 +66,34 @@ export async function hostile(
 export function reply(response: ServerResponse, body: unknown, status = 200): void {
   response.writeHead(status, { "content-type": "application/json" });
   response.end(typeof body === "string" ? body : JSON.stringify(body));
+}
+
+/** A call past the bridge, as a naive client would make it. */
+export async function raw(
+  server: FakeServer,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<any> {
+  const response = await fetch(server.url + path, {
+    method,
+    headers: { "content-type": "application/json" },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  return text.startsWith("{") || text.startsWith("[") ? JSON.parse(text) : text;
+}
+
+/** The ids of hits or records, in order. */
+export const ids = (hits: readonly { id: string }[]): string[] => hits.map(({ id }) => id);
+
+/** `count` records of 4 dimensions under ids of their own. */
+export function records(count: number, dimensions = 4) {
+  const values = noise(count * dimensions, 7);
+  return Array.from({ length: count }, (_, i) => ({
+    id: `r${i}`,
+    vector: values.slice(i * dimensions, (i + 1) * dimensions),
+    text: `text ${i}`,
+    metadata: { n: i },
+  }));
 }

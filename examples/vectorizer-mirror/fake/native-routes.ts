@@ -1,8 +1,9 @@
 /** The server's own REST routes, as its handlers answer them. */
 import { randomUUID } from "node:crypto";
+import { checkId, shownHit, stringify, tally } from "./native-parts.js";
 import type { FakeServer } from "./server.js";
-import { FakeCollection, matches, provider, type FakeMetric, type Scored } from "./store.js";
-import { PlainRefusal, Refusal, type Answer, type Request } from "./wire.js";
+import { FakeCollection, matches, provider, type FakeMetric } from "./store.js";
+import { PlainRefusal, Refusal, textOf, type Answer, type Request } from "./wire.js";
 
 const debugNames = { cosine: "Cosine", euclidean: "Euclidean", dot: "DotProduct" } as const;
 interface SearchBody {
@@ -13,21 +14,6 @@ interface SearchBody {
 
 const ok = (body: unknown): Answer => ({ status: 200, body });
 
-/** Ids as the insert routes accept them. */
-function checkId(id: string): void {
-  const problem =
-    id === ""
-      ? "must not be empty"
-      : Buffer.byteLength(id) > 256
-        ? "must be at most 256 bytes"
-        : id.trim() !== id
-          ? "must not begin or end with a space"
-          : id.includes("#")
-            ? "must not contain '#'"
-            : undefined;
-  if (problem !== undefined) throw new Refusal(400, "validation_error", `id ${problem}`);
-}
-
 export class NativeRoutes {
   constructor(private readonly server: FakeServer) {}
 
@@ -37,7 +23,11 @@ export class NativeRoutes {
     if (path[0] === "collections") return this.collections(request);
     switch (path.length === 1 ? route : "") {
       case "GET /health":
-        return ok({ status: "healthy", timestamp: new Date().toISOString(), version: this.server.reported });
+        return ok({
+          status: "healthy",
+          timestamp: new Date().toISOString(),
+          version: this.server.reported,
+        });
       case "GET /stats":
         return ok(this.stats());
       case "POST /insert_vectors":
@@ -49,9 +39,9 @@ export class NativeRoutes {
       case "POST /batch_delete":
         return this.batchDelete(request);
       case "POST /update":
-        return ok({ message: `Vector '${String(request.body["id"])}' updated successfully` });
+        return ok({ message: `Vector '${textOf(request.body["id"])}' updated successfully` });
       case "POST /search":
-        return this.search(request, this.server.need(String(request.body["collection"])));
+        return this.search(request, this.server.need(textOf(request.body["collection"])));
       default:
         return undefined;
     }
@@ -111,7 +101,11 @@ export class NativeRoutes {
       dimension,
       metric: debugNames[metric],
       embedding_provider: provider.name,
-      quantization: { enabled: isQuantized, type: isQuantized ? "SQ { bits: 8 }" : "None", bits: 8 },
+      quantization: {
+        enabled: isQuantized,
+        type: isQuantized ? "SQ { bits: 8 }" : "None",
+        bits: 8,
+      },
       normalization: { enabled: false, level: "None" },
       created_at: createdAt,
       updated_at: wrong ? new Date().toISOString() : updatedAt,
@@ -122,7 +116,7 @@ export class NativeRoutes {
     const { name, dimension = 512, metric = "cosine" } = body as Record<string, never>;
     const known = ["cosine", "euclidean", "dot"].includes(metric);
     if (!known && !this.server.quirks.unknownMetricIsCosine) {
-      throw new Refusal(400, "validation_error", `Unknown metric ${String(metric)}`);
+      throw new Refusal(400, "validation_error", `Unknown metric ${metric}`);
     }
     if (dimension !== provider.dimension) {
       throw new Refusal(400, "provider_dimension_mismatch", "Dimension differs from the provider", {
@@ -151,7 +145,7 @@ export class NativeRoutes {
     const results = (vectors as Record<string, unknown>[]).map((item, index) => {
       const clientId = item["id"] ?? null;
       try {
-        const id = item["id"] === undefined ? randomUUID() : String(item["id"]);
+        const id = item["id"] === undefined ? randomUUID() : textOf(item["id"]);
         checkId(id);
         const embedding = item["embedding"] as number[];
         this.checkDimension(collection, embedding);
@@ -168,8 +162,8 @@ export class NativeRoutes {
   }
 
   private insertText({ body }: Request): Answer {
-    const collection = this.collectionForInsert(String(body["collection"]));
-    const id = String(body["id"] ?? randomUUID());
+    const collection = this.collectionForInsert(textOf(body["collection"]));
+    const id = textOf(body["id"] ?? randomUUID());
     checkId(id);
     const metadata = (body["metadata"] ?? {}) as Record<string, unknown>;
     const isStringified = this.server.quirks.textInsertStringifies;
@@ -177,13 +171,19 @@ export class NativeRoutes {
     vector[String(body["text"]).length % collection.dimension] = 1;
     const payload = isStringified ? stringify(metadata) : { ...metadata, content: body["text"] };
     collection.put(id, vector, payload);
-    return ok({ message: "ok", vectors_created: 1, vector_ids: [id], collection: collection.name, chunked: false });
+    return ok({
+      message: "ok",
+      vectors_created: 1,
+      vector_ids: [id],
+      collection: collection.name,
+      chunked: false,
+    });
   }
 
   private batchUpdate({ body }: Request): Answer {
-    const collection = this.server.need(String(body["collection"]));
+    const collection = this.server.need(textOf(body["collection"]));
     const results = (body["updates"] as Record<string, unknown>[]).map((item, index) => {
-      const id = String(item["id"]);
+      const id = textOf(item["id"]);
       const known = collection.points.get(id);
       if (known === undefined) return { index, id, status: "error", error: "vector_not_found" };
       const vector = (item["vector"] as number[] | undefined) ?? known.vector;
@@ -194,18 +194,25 @@ export class NativeRoutes {
   }
 
   private batchDelete({ body }: Request): Answer {
-    const collection = this.server.need(String(body["collection"]));
+    const collection = this.server.need(textOf(body["collection"]));
     const results = (body["ids"] as string[]).map((id, index) =>
       collection.delete(id)
         ? { index, id, status: "ok" }
-        : { index, id, status: "error", error: `Vector '${id}' not found`, error_type: "vector_not_found" },
+        : {
+            index,
+            id,
+            status: "error",
+            error: `Vector '${id}' not found`,
+            error_type: "vector_not_found",
+          },
     );
     return ok({ collection: collection.name, ...tally(results, "deleted"), results });
   }
 
   private search({ body }: Request, collection: FakeCollection): Answer {
     const { vector, limit = 10, threshold } = body as SearchBody;
-    if (!Array.isArray(vector)) throw new PlainRefusal(422, "Failed to deserialize: missing field `vector`");
+    if (!Array.isArray(vector))
+      throw new PlainRefusal(422, "Failed to deserialize: missing field `vector`");
     this.checkDimension(collection, vector);
     const key = JSON.stringify([vector, limit, threshold]);
     const cached = collection.cache.get(key);
@@ -214,7 +221,13 @@ export class NativeRoutes {
     const found = collection.search(vector, most);
     const passing = found.filter(({ score }) => threshold === undefined || score >= threshold);
     const results = passing.map((hit) => shownHit(collection, hit));
-    const answer = { results, query_type: "vector", limit: most, collection: collection.name, total_results: results.length };
+    const answer = {
+      results,
+      query_type: "vector",
+      limit: most,
+      collection: collection.name,
+      total_results: results.length,
+    };
     collection.cache.set(key, answer);
     return ok(answer);
   }
@@ -230,7 +243,11 @@ export class NativeRoutes {
 
   private getVector(collection: FakeCollection, id: string): Answer {
     if (this.server.quirks.getVectorIsMock) {
-      return ok({ id, vector: Array.from({ length: 512 }, () => 0.1), metadata: { collection: collection.name } });
+      return ok({
+        id,
+        vector: Array.from({ length: 512 }, () => 0.1),
+        metadata: { collection: collection.name },
+      });
     }
     const point = collection.points.get(id);
     if (point === undefined) throw new Refusal(404, "vector_not_found", `Vector '${id}'`);
@@ -243,7 +260,12 @@ export class NativeRoutes {
     );
     for (const { id } of doomed) collection.delete(id);
     const results = doomed.map(({ id }) => ({ id, status: "deleted" }));
-    return ok({ scanned: collection.points.size, matched: doomed.length, deleted: doomed.length, results });
+    return ok({
+      scanned: collection.points.size,
+      matched: doomed.length,
+      deleted: doomed.length,
+      results,
+    });
   }
 
   private checkDimension(collection: FakeCollection, vector: readonly number[]): void {
@@ -251,23 +273,4 @@ export class NativeRoutes {
     const message = `Expected ${collection.dimension} dimensions, got ${String(vector?.length)}`;
     throw new Refusal(400, "dimension_mismatch", message);
   }
-}
-
-function shownHit(collection: FakeCollection, { point, score }: Scored): object {
-  const { id, vector, payload } = point;
-  return { id, score, vector: [...vector], payload: collection.shown(payload) };
-}
-
-function stringify(metadata: unknown): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(metadata as object).map(([key, value]) => [
-      key,
-      typeof value === "string" ? value : JSON.stringify(value),
-    ]),
-  );
-}
-
-function tally(results: readonly { status: string }[], verb: string): object {
-  const failed = results.filter(({ status }) => status !== "ok").length;
-  return { [verb]: results.length - failed, failed, count: results.length };
 }

@@ -1,7 +1,7 @@
 /** The routes below /qdrant, and where they differ from a Qdrant server. */
 import type { FakeServer } from "./server.js";
 import { FakeCollection, matches, type FakeMetric, type Point } from "./store.js";
-import { PlainRefusal, Refusal, type Answer, type Request } from "./wire.js";
+import { PlainRefusal, Refusal, textOf, type Answer, type Request } from "./wire.js";
 
 const metrics: Record<string, FakeMetric> = { Cosine: "cosine", Euclid: "euclidean", Dot: "dot" };
 interface SearchBody {
@@ -36,7 +36,7 @@ export class QdrantRoutes {
       case "POST count":
         return ok({ count: this.count(collection, request) });
       case "POST delete":
-        for (const id of request.body["points"] as unknown[]) collection.delete(String(id), false);
+        for (const id of request.body["points"] as unknown[]) collection.delete(textOf(id), false);
         return acknowledged;
       default:
         return undefined;
@@ -71,7 +71,7 @@ export class QdrantRoutes {
     }
     const insert = (): void => {
       for (const { id, vector, payload } of points) {
-        collection.put(String(id), vector, payload ?? null, false);
+        collection.put(textOf(id), vector, payload ?? null, false);
       }
     };
     if (this.server.quirks.pointsPutIsAsync) this.server.later(insert);
@@ -82,7 +82,7 @@ export class QdrantRoutes {
   private retrieve(collection: FakeCollection, { body }: Request): Answer {
     const found: object[] = [];
     for (const id of body["ids"] as unknown[]) {
-      const point = collection.points.get(String(id));
+      const point = collection.points.get(textOf(id));
       if (point === undefined) continue;
       const vector = body["with_vector"] === true ? [...point.vector] : [];
       const payload = body["with_payload"] === false ? null : collection.shown(point.payload);
@@ -97,7 +97,7 @@ export class QdrantRoutes {
     const all = this.server.pointsOf(collection);
     let from = 0;
     if (body["offset"] !== undefined && body["offset"] !== null) {
-      const at = this.server.positionOf(collection, String(body["offset"]));
+      const at = this.server.positionOf(collection, textOf(body["offset"]));
       if (at < 0 && !quirks.scrollUnknownOffsetRestarts) {
         throw new Refusal(400, "bad_request", "Unknown offset");
       }

@@ -9,7 +9,15 @@ import { NativeRoutes } from "./native-routes.js";
 import { QdrantRoutes } from "./qdrant-routes.js";
 import { quirksOf, type FakeQuirks } from "./quirks.js";
 import { FakeCollection, type FakeMetric, type Point } from "./store.js";
-import { notFound, PlainRefusal, readBody, Refusal, send, type Answer, type Request } from "./wire.js";
+import {
+  notFound,
+  PlainRefusal,
+  readBody,
+  Refusal,
+  send,
+  type Answer,
+  type Request,
+} from "./wire.js";
 
 export interface FakeOptions {
   /** "3.5.0" (default), "3.6.0" for the unreleased head, or "fixed". */
@@ -38,7 +46,10 @@ export class FakeServer {
   private readonly http: Server;
   private readonly native = new NativeRoutes(this);
   private readonly qdrant = new QdrantRoutes(this);
-  private readonly positions = new WeakMap<FakeCollection, { at: string; all: Point[]; index: Map<string, number> }>();
+  private readonly positions = new WeakMap<
+    FakeCollection,
+    { at: string; all: Point[]; index: Map<string, number> }
+  >();
   private readonly timers = new Set<NodeJS.Timeout>();
   private jwt: string | undefined;
 
@@ -73,7 +84,12 @@ export class FakeServer {
     });
   }
 
-  add(name: string, dimension: number, metric: FakeMetric, quantization: "none" | "sq8"): FakeCollection {
+  add(
+    name: string,
+    dimension: number,
+    metric: FakeMetric,
+    quantization: "none" | "sq8",
+  ): FakeCollection {
     if (this.collections.has(name)) {
       throw new Refusal(409, "collection_already_exists", `Collection '${name}' already exists`);
     }
@@ -178,20 +194,30 @@ export class FakeServer {
     }
     // A Rust string cannot hold half a surrogate pair.
     if (/\\ud[89a-f]/.test(JSON.stringify(value))) {
-      throw new PlainRefusal(400, "Failed to parse the request body as JSON: lone leading surrogate");
+      throw new PlainRefusal(
+        400,
+        "Failed to parse the request body as JSON: lone leading surrogate",
+      );
     }
     return value as Record<string, unknown>;
   }
 
   private login({ body }: Request): Answer {
     const { login } = this.options;
-    if (login === undefined || body["username"] !== login.username || body["password"] !== login.password) {
+    if (
+      login === undefined ||
+      body["username"] !== login.username ||
+      body["password"] !== login.password
+    ) {
       const message = "Invalid username or password";
       return { status: 401, body: { error: "invalid_credentials", message } };
     }
     this.jwt ??= "a.b.c";
     const user = { user_id: "1", username: login.username, roles: [] };
-    return { status: 200, body: { access_token: this.jwt, token_type: "Bearer", expires_in: 3600, user } };
+    return {
+      status: 200,
+      body: { access_token: this.jwt, token_type: "Bearer", expires_in: 3600, user },
+    };
   }
 
   /** Makes the token of earlier logins worthless. */
@@ -205,8 +231,13 @@ export class FakeServer {
     const { authorization } = headers;
     // A bearer token is only ever read as a JWT: an API key in that place is refused.
     if (this.jwt !== undefined && authorization === `Bearer ${this.jwt}`) return;
-    if (apiKey !== undefined && (headers["x-api-key"] === apiKey || authorization === apiKey)) return;
-    throw new Refusal(401, "unauthorized", "Authentication required. Provide a valid JWT token or API key.");
+    if (apiKey !== undefined && (headers["x-api-key"] === apiKey || authorization === apiKey))
+      return;
+    throw new Refusal(
+      401,
+      "unauthorized",
+      "Authentication required. Provide a valid JWT token or API key.",
+    );
   }
 
   private sendPlain(response: ServerResponse, { status, message }: PlainRefusal): void {

@@ -140,7 +140,9 @@ export function matches(filter: unknown, payload: unknown): boolean {
   if (typeof payload !== "object" || payload === null) return false;
   const one = (condition: unknown): boolean => matchesOne(condition, payload);
   return (
-    must.every(one) && (should.length === 0 || should.some(one)) && !mustNot.some((item) => one(item))
+    must.every(one) &&
+    (should.length === 0 || should.some(one)) &&
+    !mustNot.some((item) => one(item))
   );
 }
 

@@ -76,3 +76,8 @@ export function send(response: ServerResponse, { status, body, headers }: Answer
   });
   response.end(bytes);
 }
+
+/** An id or name of a body as text; "" when it is neither text nor a number. */
+export function textOf(value: unknown): string {
+  return typeof value === "string" ? value : typeof value === "number" ? `${value}` : "";
+}
