@@ -1,4 +1,6 @@
 // Clocks, quantiles and the event-loop gap.
+import { PerformanceObserver } from "node:perf_hooks";
+
 export const now = () => performance.now();
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const quantile = (values, p) => {
@@ -21,21 +23,42 @@ export async function latencies(call, { count, maxMs, warmup = 5, pauseMs = 0 })
   return out;
 }
 
-/** Longest time (ms) the event loop did not turn while the promise was pending. */
-export async function longestGap(start) {
-  let last = now();
-  let longest = 0;
+/**
+ * Longest time (ms) the event loop did not turn while the promise was pending: as it was, and with
+ * the pauses of the garbage collector taken out (they depend on everything else in the process).
+ */
+export async function longestGaps(start) {
+  const turns = [now()];
+  const pauses = [];
+  const observer = new PerformanceObserver((list) => pauses.push(...list.getEntries()));
+  observer.observe({ entryTypes: ["gc"] });
   const state = { done: false };
   const work = start().finally(() => {
     state.done = true;
   });
   while (!state.done) {
-    const t = now();
-    longest = Math.max(longest, t - last);
-    last = t;
     await new Promise((resolve) => setImmediate(resolve));
+    turns.push(now());
   }
-  longest = Math.max(longest, now() - last);
   await work;
-  return longest;
+  turns.push(now());
+  await sleep(10); // entries of the observer arrive late
+  observer.disconnect();
+  let all = 0;
+  let own = 0;
+  for (let i = 1; i < turns.length; i++) {
+    const gap = turns[i] - turns[i - 1];
+    if (gap < own) continue;
+    const collected = pauses
+      .map(
+        (p) => Math.min(p.startTime + p.duration, turns[i]) - Math.max(p.startTime, turns[i - 1]),
+      )
+      .filter((ms) => ms > 0)
+      .reduce((sum, ms) => sum + ms, 0);
+    all = Math.max(all, gap);
+    own = Math.max(own, gap - collected);
+  }
+  return { all, own };
 }
+
+export const longestGap = async (start) => (await longestGaps(start)).all;
