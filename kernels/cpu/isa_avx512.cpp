@@ -7,6 +7,7 @@
 
 #include <immintrin.h>
 
+#include <cstring>
 #include <utility>
 
 namespace hive::cpu {
@@ -17,6 +18,7 @@ constexpr uint32_t value_lanes = 32;
 #include "simd_avx512.h"
 #include "simd_scan.h"
 #include "simd_convert.h"
+#include "simd_predicate.h"
 #include "simd_table.h"
 
 HIVE_SIMD_TABLE("avx512");

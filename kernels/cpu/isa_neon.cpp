@@ -18,6 +18,7 @@ constexpr uint32_t value_lanes = 32;
 #include "simd_neon.h"
 #include "simd_scan.h"
 #include "simd_convert.h"
+#include "simd_predicate.h"
 #include "simd_table.h"
 
 HIVE_SIMD_TABLE("neon");

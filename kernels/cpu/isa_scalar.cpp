@@ -1,6 +1,7 @@
 // The scalar instruction set: the definition of values, one pair at a time. It is the oracle the
 // SIMD sets are compared with bit for bit, so it favours plainness over speed.
 #include <cmath>
+#include <cstring>
 
 #include "kernels.h"
 #include "value.h"
@@ -116,6 +117,38 @@ void decode(const void* data, const float* scales, uint32_t count, uint32_t dim,
   }
 }
 
+template <uint32_t Metric, uint32_t Dtype>
+uint64_t gather(const RowsView& rows, const uint32_t* slots, uint32_t count, uint32_t, uint32_t dim,
+                const QueryView& query, float threshold, float* keys) {
+  uint64_t mask = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    mask |= scan<Metric, Dtype>(rows, slots[i], 1, dim, query, threshold, keys + i) << i;
+  }
+  return mask;
+}
+
+template <class T>
+void range(const void* values, uint32_t count, uint64_t lo, uint64_t hi, uint64_t* out) {
+  const T* p = static_cast<const T*>(values);
+  std::memset(out, 0, (count + 63) / 64 * sizeof(uint64_t));
+  for (uint32_t i = 0; i < count; ++i) {
+    if (p[i] >= lo && p[i] <= hi) out[i / 64] |= uint64_t{1} << (i % 64);
+  }
+}
+
+template <class T>
+void equal(const void* values, uint32_t count, const uint64_t* list, uint32_t length,
+           uint64_t* out) {
+  const T* p = static_cast<const T*>(values);
+  std::memset(out, 0, (count + 63) / 64 * sizeof(uint64_t));
+  for (uint32_t i = 0; i < count; ++i) {
+    for (uint32_t j = 0; j < length; ++j) {
+      if (p[i] == list[j]) out[i / 64] |= uint64_t{1} << (i % 64);
+    }
+  }
+}
+
+#define HIVE_GATHER_ROW(M) {gather<M, 0>, gather<M, 1>, gather<M, 2>, gather<M, 3>}
 #define HIVE_SCAN_ROW(M) {scan<M, 0>, scan<M, 1>, scan<M, 2>, scan<M, 3>}
 constexpr CpuKernels kTable = {
     "scalar",
@@ -126,6 +159,10 @@ constexpr CpuKernels kTable = {
      {panel<kPanelLinf>, nullptr, nullptr}},
     {encode<0>, encode<1>, encode<2>, encode<3>},
     {decode<0>, decode<1>, decode<2>, decode<3>},
+    {HIVE_GATHER_ROW(0), HIVE_GATHER_ROW(1), HIVE_GATHER_ROW(2), HIVE_GATHER_ROW(3),
+     HIVE_GATHER_ROW(4)},
+    {range<uint8_t>, range<uint16_t>, range<uint32_t>, range<uint64_t>},
+    {equal<uint8_t>, equal<uint16_t>, equal<uint32_t>, equal<uint64_t>},
 };
 
 }  // namespace

@@ -29,6 +29,19 @@ inline constexpr uint32_t kScanRows = 64;
 using ScanFn = uint64_t (*)(const RowsView& rows, uint32_t first, uint32_t count, uint32_t dim,
                             const QueryView& query, float threshold, float* keys);
 
+// As ScanFn for the rows at slots[0 .. count), which may lie anywhere. Rows at slots[count ..
+// count + ahead) are asked for in advance.
+using GatherFn = uint64_t (*)(const RowsView& rows, const uint32_t* slots, uint32_t count,
+                              uint32_t ahead, uint32_t dim, const QueryView& query, float threshold,
+                              float* keys);
+
+// Predicates over a column of unsigned values: bit i % 64 of out[i / 64] is set when values[i]
+// passes, for i < count; spare bits are 0. lo <= hi; both, and the list, fit the type.
+using RangeFn = void (*)(const void* values, uint32_t count, uint64_t lo, uint64_t hi,
+                         uint64_t* out);
+using EqualFn = void (*)(const void* values, uint32_t count, const uint64_t* list, uint32_t length,
+                         uint64_t* out);
+
 // First pass of a batch: one panel of queries against a block of decoded rows.
 struct PanelArgs {
   const float* rows;  // [count][dim]
@@ -73,6 +86,9 @@ struct CpuKernels {
   PanelFn panel[kPanelKinds][3];    // [kind][index of the width]
   EncodeFn encode[4];               // [dtype]
   DecodeFn decode[4];
+  GatherFn gather[5][4];            // [metric][dtype]
+  RangeFn range[4];                 // u8, u16, u32, u64
+  EqualFn equal[4];
 };
 
 const CpuKernels* scalar_kernels();

@@ -60,14 +60,11 @@ inline V load_rest(const typename Element<Dtype>::T* row, uint32_t dim, const Si
 
 // Accumulates Rows rows against one query; out[r] is row r's 32 lanes folded into one register.
 template <uint32_t Metric, uint32_t Dtype, uint32_t Rows>
-inline void accumulate(const typename Element<Dtype>::T* first, uint32_t dim, const float* query,
-                       const float* scales, const Simd::Tail& tail, V* out) {
-  using T = typename Element<Dtype>::T;
+inline void accumulate(const typename Element<Dtype>::T* const* row, uint32_t dim,
+                       const float* query, const float* scales, const Simd::Tail& tail, V* out) {
   V acc[Rows][kAccs];
   V scale[Rows];
-  const T* row[Rows];
   for (uint32_t r = 0; r < Rows; ++r) {
-    row[r] = first + size_t{r} * dim;
     for (uint32_t a = 0; a < kAccs; ++a) acc[r][a] = Simd::zero();
     if constexpr (Dtype == HIVE_DTYPE_I8) scale[r] = Simd::set1(scales[r]);
   }
@@ -126,6 +123,17 @@ inline float finish_key(float sum, float inv_norm, float query_inv_norm) {
   else return -(sum + 0.0f);
 }
 
+inline uint64_t at_least(const float* keys, uint32_t count, float threshold) {
+  uint64_t mask = 0;
+  const V limit = Simd::set1(threshold);
+  uint32_t r = 0;
+  for (; r + kW <= count; r += kW) {
+    mask |= static_cast<uint64_t>(Simd::at_least(Simd::load(keys + r), limit)) << r;
+  }
+  for (; r < count; ++r) mask |= static_cast<uint64_t>(keys[r] >= threshold) << r;
+  return mask;
+}
+
 template <uint32_t Metric, uint32_t Dtype>
 uint64_t scan(const RowsView& rows, uint32_t first, uint32_t count, uint32_t dim,
               const QueryView& query, float threshold, float* keys) {
@@ -147,32 +155,69 @@ uint64_t scan(const RowsView& rows, uint32_t first, uint32_t count, uint32_t dim
     V folded[kGroup];
     for (uint32_t r = 0; r < kGroup; r += Simd::kRowsOnce) {
       const float* s = Dtype == HIVE_DTYPE_I8 ? scales + i + r : nullptr;
-      accumulate<Metric, Dtype, Simd::kRowsOnce>(data + size_t{i + r} * dim, dim, query.padded, s,
-                                                 tail, folded + r);
+      const T* row[Simd::kRowsOnce];
+      for (uint32_t j = 0; j < Simd::kRowsOnce; ++j) row[j] = data + size_t{i + r + j} * dim;
+      accumulate<Metric, Dtype, Simd::kRowsOnce>(row, dim, query.padded, s, tail, folded + r);
     }
     Simd::template reduce_group<kMax>(folded, keys + i);
   }
   for (; i < count; ++i) {
     V folded[kGroup];
     const float* s = Dtype == HIVE_DTYPE_I8 ? scales + i : nullptr;
-    accumulate<Metric, Dtype, 1>(data + size_t{i} * dim, dim, query.padded, s, tail, folded);
+    const T* row = data + size_t{i} * dim;
+    accumulate<Metric, Dtype, 1>(&row, dim, query.padded, s, tail, folded);
     for (uint32_t r = 1; r < kGroup; ++r) folded[r] = Simd::zero();
     float sums[kGroup];
     Simd::template reduce_group<kMax>(folded, sums);
     keys[i] = sums[0];
   }
-  uint64_t mask = 0;
   for (uint32_t r = 0; r < count; ++r) {
     const float inv_norm = Metric == HIVE_METRIC_COSINE ? rows.inv_norms[first + r] : 0.0f;
     keys[r] = finish_key<Metric>(keys[r], inv_norm, query.inv_norm);
   }
-  const V limit = Simd::set1(threshold);
-  uint32_t r = 0;
-  for (; r + kW <= count; r += kW) {
-    mask |= static_cast<uint64_t>(Simd::at_least(Simd::load(keys + r), limit)) << r;
+  return at_least(keys, count, threshold);
+}
+
+// The same for rows that lie anywhere. Each row is its own stream, so all of them are asked for
+// some rows before they are read.
+template <uint32_t Metric, uint32_t Dtype>
+uint64_t gather(const RowsView& rows, const uint32_t* slots, uint32_t count, uint32_t ahead,
+                uint32_t dim, const QueryView& query, float threshold, float* keys) {
+  using T = typename Element<Dtype>::T;
+  constexpr uint32_t kGroup = Simd::kGroup;
+  constexpr bool kMax = Metric == HIVE_METRIC_LINF;
+  const T* data = static_cast<const T*>(rows.data);
+  const Simd::Tail tail = make_tail(dim);
+  const size_t row_bytes = sizeof(T) * dim;
+  for (uint32_t i = 0; i < count; i += kGroup) {
+    const uint32_t valid = count - i < kGroup ? count - i : kGroup;
+    const T* row[kGroup];
+    float scale[kGroup];
+    for (uint32_t r = 0; r < kGroup; ++r) {
+      // Rows past the end repeat the last one; their results are not looked at.
+      const uint32_t slot = slots[i + (r < valid ? r : valid - 1)];
+      row[r] = data + size_t{slot} * dim;
+      scale[r] = Dtype == HIVE_DTYPE_I8 ? rows.scales[slot] : 1.0f;
+    }
+    for (uint32_t r = i + kGroup; r < i + 2 * kGroup && r < count + ahead; ++r) {
+      const char* next = reinterpret_cast<const char*>(data + size_t{slots[r]} * dim);
+      for (size_t b = 0; b < row_bytes + 63 && b < kPrefetchRowBytes; b += 64) {
+        __builtin_prefetch(next + b);
+      }
+    }
+    V folded[kGroup];
+    for (uint32_t r = 0; r < kGroup; r += Simd::kRowsOnce) {
+      accumulate<Metric, Dtype, Simd::kRowsOnce>(row + r, dim, query.padded, scale + r, tail,
+                                                 folded + r);
+    }
+    float sums[kGroup];
+    Simd::template reduce_group<kMax>(folded, sums);
+    for (uint32_t r = 0; r < valid; ++r) {
+      const float inv_norm = Metric == HIVE_METRIC_COSINE ? rows.inv_norms[slots[i + r]] : 0.0f;
+      keys[i + r] = finish_key<Metric>(sums[r], inv_norm, query.inv_norm);
+    }
   }
-  for (; r < count; ++r) mask |= static_cast<uint64_t>(keys[r] >= threshold) << r;
-  return mask;
+  return at_least(keys, count, threshold);
 }
 
 template <uint32_t Kind>

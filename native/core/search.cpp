@@ -199,7 +199,7 @@ void Search::run_inline() {
   device.residency().acquire(*snapshot_, 0, &segments_);
   const hive_scan_job job = make_job(segments_, 0, query_count_);
   hive_error error = new_error();
-  const hive_status status = cpu::scan_inline(device.handle(), &job, &error);
+  const hive_status status = cpu::run_inline(device.handle(), &job.head, &error);
   if (status != HIVE_OK) throw backend_failure(status, error);
   merge(0, query_count_, 0);
 }

@@ -71,12 +71,20 @@ enum {
     HIVE_OP_COUNT
 };
 
+enum {
+#define HIVE_PREDICATE(NAME, name, number, pops, pushes) HIVE_PREDICATE_##NAME = number,
+#include "hive_predicates.def"
+#undef HIVE_PREDICATE
+    HIVE_PREDICATE_COUNT
+};
+
 /* ---- opaque objects, owned by the backend ------------------------------------------------- */
 
 typedef struct hive_device hive_device;   /* an opened device */
 typedef struct hive_segment hive_segment; /* rows of one dimension and dtype on one device */
 typedef struct hive_bits hive_bits;       /* an immutable bitset over a segment's slots */
 typedef struct hive_ticket hive_ticket;   /* work under way */
+typedef struct hive_column hive_column;   /* immutable values of one metadata path, one per slot */
 
 /* ---- structs ------------------------------------------------------------------------------ */
 
@@ -202,6 +210,13 @@ typedef struct hive_scan_segment {
      * beyond its end count as set. NULL = all set. Valid until the ticket has finished. */
     const hive_bits* live;
     const hive_bits* filter;
+    /* Hints; fields from here on exist when hive_scan_job.segment_size reaches them.
+     * slots: exactly the slots set in live and filter, ascending [slot_count], for gathering rows
+     * instead of reading tiles; host memory, valid until the ticket has finished. NULL = not given.
+     * passing: how many slots are set in live and filter; UINT32_MAX = unknown. */
+    const uint32_t* slots;
+    uint32_t slot_count;
+    uint32_t passing;
 } hive_scan_segment;
 
 /* One result. Where it came from is the index in hive_scan_job.segments plus the slot in it. */
@@ -244,12 +259,83 @@ typedef struct hive_scan_job {
     uint32_t* hit_counts; /* out [query_count], min(k, rows searched) */
 } hive_scan_job;
 
+/* ---- columns and predicates: metadata filters on the device -------------------------------- */
+
+/* How a column's values are stored, little endian. Whoever makes a column chooses the narrowest
+ * encoding that keeps the order of the values: integers minus a base, dictionary codes, or keys. */
+enum {
+    HIVE_COLUMN_U8 = 0,       /* [row_count] bytes */
+    HIVE_COLUMN_U16 = 1,      /* [row_count] */
+    HIVE_COLUMN_U32 = 2,      /* [row_count] */
+    HIVE_COLUMN_U64 = 3,      /* [row_count] pairs of u32, low word first */
+    HIVE_COLUMN_PRESENCE = 4, /* no values: only which slots are set */
+    HIVE_COLUMN_LIST = 5,     /* slot s has values[offsets[s] .. offsets[s + 1]), u32 each */
+    HIVE_COLUMN_ENCODING_COUNT = 6
+};
+
+/* A column covers the slots [0, row_count) of one segment; slots beyond have no value. The bytes of
+ * a slot without a value are unspecified. */
+typedef struct hive_column_desc {
+    uint32_t struct_size;
+    uint32_t encoding;    /* HIVE_COLUMN_* */
+    uint32_t row_count;   /* >= 1 */
+    uint32_t value_count; /* LIST: offsets[row_count]; else row_count */
+    const void* values;   /* as above; NULL for PRESENCE */
+    const uint32_t* offsets; /* LIST: [row_count + 1], ascending from 0; else NULL */
+    /* Bitset of the slots that have a value, (row_count + 31) / 32 words; NULL = all of them. */
+    const uint32_t* valid;
+} hive_column_desc;
+
+/* One instruction of a predicate, 16 bytes. What a, b and c mean is in hive_predicates.def. */
+typedef struct hive_predicate_op {
+    uint16_t opcode; /* HIVE_PREDICATE_* */
+    uint16_t column; /* index in hive_predicate_segment.columns */
+    uint32_t a, b, c;
+} hive_predicate_op;
+
+/* Greatest number of bitsets on the stack of a valid program. */
+enum { HIVE_PREDICATE_STACK = 16 };
+
+/* A program and the columns it reads. Programs differ from segment to segment, because bounds are
+ * given in the encoding of each segment's columns. */
+typedef struct hive_predicate_segment {
+    uint32_t row_count; /* slots [0, row_count) are decided */
+    uint32_t op_count;  /* >= 1; leaves exactly one bitset on the stack */
+    const hive_predicate_op* ops;
+    uint32_t column_count;
+    uint32_t reserved;
+    const hive_column* const* columns; /* [column_count] */
+    const hive_bits* live;             /* NULL = all; only passing is counted with it */
+    /* out: a new bitset of row_count slots, the caller's to free (bits_free). Set only when the
+     * ticket ends OK. NULL = not wanted. */
+    hive_bits** filter;
+    uint32_t* words;   /* out [(row_count + 31) / 32], spare bits 0; NULL = not wanted */
+    uint32_t* passing; /* out: slots set in the result and in live; NULL = not wanted */
+} hive_predicate_segment;
+
+/*
+ * HIVE_OP_PREDICATE: evaluates a postfix program over columns, slot by slot, to a bitset of each
+ * segment. Every instruction treats all slots alike, so nothing diverges. There is no third truth
+ * value: an instruction that reads a column is 0 for a slot without a value.
+ *
+ * All pointers stay valid until the ticket has finished. In hive_op_desc only op is looked at.
+ */
+typedef struct hive_predicate_job {
+    hive_job head;
+    uint32_t segment_count;
+    uint32_t segment_size; /* sizeof(hive_predicate_segment) of the caller */
+    const hive_predicate_segment* segments;
+    const uint32_t* words; /* constants that instructions refer to; shared by all segments */
+    uint32_t word_count;
+    uint32_t reserved;
+} hive_predicate_job;
+
 typedef struct hive_memory_info {
     uint32_t struct_size;
     uint32_t reserved;
     uint64_t total_bytes; /* memory of the device */
     uint64_t free_bytes;  /* what an allocation may still get; an estimate */
-    uint64_t used_bytes;  /* taken by segments and bitsets of this opened device */
+    uint64_t used_bytes;  /* taken by segments, bitsets and columns of this opened device */
 } hive_memory_info;
 
 typedef struct hive_health {
@@ -316,6 +402,16 @@ typedef struct hive_backend_table {
         HIVE_NOEXCEPT;
     /* Never fails; cheap; may be called on a lost device. */
     void (*health)(hive_device* device, hive_health* out) HIVE_NOEXCEPT;
+
+    /* Slots from here on are optional: NULL, or beyond the table's struct_size, means that the
+     * device has no columns and no HIVE_OP_PREDICATE. */
+
+    /* Copies a column to the device before it returns; a device with HIVE_CAP_HOST_MEMORY may read
+     * it in place instead, so its pointers stay valid until column_free. */
+    hive_status (*column_create)(hive_device* device, const hive_column_desc* desc,
+                                 hive_column** out, hive_error* err) HIVE_NOEXCEPT;
+    /* Returns the memory. No unfinished ticket may use the column. */
+    void (*column_free)(hive_device* device, hive_column* column) HIVE_NOEXCEPT;
 } hive_backend_table;
 
 /* ---- the exports of a backend library ----------------------------------------------------- */

@@ -73,7 +73,7 @@ describe("lists", () => {
     expect(names(lists.metrics)).toEqual([...hive.metrics]);
     expect(names(lists.dtypes)).toEqual([...hive.dtypes]);
     expect(names(lists.backends)).toEqual([...hive.backends]);
-    expect(names(lists.ops)).toEqual(["scan_topk"]);
+    expect(names(lists.ops)).toEqual(["scan_topk", "predicate"]);
     const retryable = lists.statuses.filter((status) => status.retryable).map((one) => one.name);
     for (const name of retryable.filter((one) => one !== "PENDING")) {
       const error = fromNative(Object.assign(new Error("m"), { code: `HIVE_${name}` }));

@@ -5,74 +5,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
-#include <mutex>
-#include <set>
 #include <string>
 
 #include "cpu_host.h"
-#include "pool.h"
+#include "cpu_objects.h"
 
 using namespace hive::cpu;
-
-struct hive_segment {
-  SegmentRows rows;
-  uint32_t capacity = 0;
-  std::atomic<uint32_t> appended{0};
-  bool in_place = false;
-  uint64_t bytes = 0;
-  // Filled when the caller has no host memory to read in place.
-  std::vector<char> data;
-  std::vector<float> scales;
-  std::vector<float> inv_norms;
-};
-
-struct hive_bits {
-  Bits bits;
-};
-
-struct hive_ticket {
-  std::shared_ptr<Job> job;  // null: finished when it was made
-};
-
-struct hive_device {
-  explicit hive_device(const CpuKernels& k, uint32_t threads) : kernels(k), pool(threads) {}
-  const CpuKernels& kernels;
-  std::atomic<uint64_t> used_bytes{0};
-  std::atomic<uint64_t> jobs_submitted{0};
-  // What was created and not yet freed; closing the device frees it.
-  std::mutex owned_mutex;
-  std::set<hive_segment*> segments;
-  std::set<hive_bits*> bits;
-  Pool pool;
-};
 
 namespace {
 
 constexpr size_t kElementBytes[] = {4, 2, 2, 1};
 constexpr uint32_t kDimMax = 65536;
-
-hive_status fail(hive_error* err, hive_status status, const std::string& message) noexcept {
-  if (err != nullptr && err->struct_size > offsetof(hive_error, message)) {
-    const size_t room = err->struct_size - offsetof(hive_error, message);
-    std::snprintf(err->message, std::min(room, sizeof err->message), "%s", message.c_str());
-  }
-  return status;
-}
-
-// Runs body; no exception leaves the C ABI.
-template <class Body>
-hive_status guarded(hive_error* err, Body body) noexcept {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return fail(err, HIVE_OUT_OF_MEMORY, "The host is out of memory.");
-  } catch (const std::exception& e) {
-    return fail(err, HIVE_INTERNAL, e.what());
-  } catch (...) {
-    return fail(err, HIVE_INTERNAL, "An unknown exception reached the CPU backend.");
-  }
-}
 
 // Copies as much of a filled struct as the caller has room for.
 template <class T>
@@ -162,10 +105,12 @@ void device_close(hive_device* device) noexcept {
   if (device == nullptr) return;
   for (hive_segment* segment : device->segments) delete segment;
   for (hive_bits* bits : device->bits) delete bits;
+  for (hive_column* column : device->columns) delete column;
   delete device;
 }
 
 hive_status check_op(const hive_op_desc& op, hive_error* err) {
+  if (op.op == HIVE_OP_PREDICATE) return HIVE_OK;
   if (op.op != HIVE_OP_SCAN_TOPK) {
     return fail(err, HIVE_UNSUPPORTED, "Unknown operation " + std::to_string(op.op) + ".");
   }
@@ -298,12 +243,13 @@ void bits_free(hive_device* device, hive_bits* bits) noexcept {
   delete bits;
 }
 
-// Checks a scan job and makes its plan.
-hive_status make_plan(hive_device* device, const hive_job* head, std::unique_ptr<ScanPlan>* out,
+// Checks a job and makes its plan.
+hive_status make_plan(hive_device* device, const hive_job* head, std::unique_ptr<Plan>* out,
                       hive_error* err) {
   if (head == nullptr || head->struct_size < sizeof(hive_job)) {
     return fail(err, HIVE_INVALID_ARGUMENT, "The job is missing or too small.");
   }
+  if (head->op == HIVE_OP_PREDICATE) return make_predicate_plan(device, head, out, err);
   if (head->op != HIVE_OP_SCAN_TOPK) {
     return fail(err, HIVE_UNSUPPORTED, "Unknown operation " + std::to_string(head->op) + ".");
   }
@@ -347,16 +293,16 @@ hive_status submit(hive_device* device, const hive_job* head, hive_ticket** out,
                    hive_error* err) noexcept {
   return guarded(err, [&]() -> hive_status {
     if (out == nullptr) return fail(err, HIVE_INVALID_ARGUMENT, "out is NULL.");
-    std::unique_ptr<ScanPlan> plan;
+    std::unique_ptr<Plan> plan;
     const hive_status status = make_plan(device, head, &plan, err);
     if (status != HIVE_OK) return status;
     auto ticket = std::make_unique<hive_ticket>();
-    ticket->job = std::make_shared<Job>(std::move(*plan), *head);
+    ticket->job = std::make_shared<Job>(std::move(plan), *head);
     ticket->job->ticket = ticket.get();
     const std::shared_ptr<Job> job = ticket->job;
     device->jobs_submitted.fetch_add(1);
     *out = ticket.release();
-    if (job->plan.tile_count() == 0) device->pool.complete(*job);
+    if (job->plan->tile_count() == 0) device->pool.complete(*job);
     else device->pool.submit(job);
     return HIVE_OK;
   });
@@ -425,17 +371,18 @@ constexpr hive_backend_table kTable = {
     sizeof(hive_backend_table), HIVE_BACKEND_ABI, "cpu",       device_info,   device_open,
     device_close,               supports,         segment_create, segment_append, segment_free,
     bits_create,                bits_free,        submit,      poll,          wait,
-    cancel,                     ticket_free,      memory_info, health,
+    cancel,                     ticket_free,      memory_info, health,        column_create,
+    column_free,
 };
 
 }  // namespace
 
 namespace hive::cpu {
 
-hive_status scan_inline(hive_device* device, const hive_scan_job* job, hive_error* err) noexcept {
+hive_status run_inline(hive_device* device, const hive_job* job, hive_error* err) noexcept {
   return guarded(err, [&]() -> hive_status {
-    std::unique_ptr<ScanPlan> plan;
-    const hive_status status = make_plan(device, &job->head, &plan, err);
+    std::unique_ptr<Plan> plan;
+    const hive_status status = make_plan(device, job, &plan, err);
     if (status != HIVE_OK) return status;
     static thread_local Worker worker;
     plan->prepare(worker);
@@ -444,7 +391,7 @@ hive_status scan_inline(hive_device* device, const hive_scan_job* job, hive_erro
     plan->finish(workers, 1);
     device->jobs_submitted.fetch_add(1);
     device->pool.jobs_finished.fetch_add(1);
-    device->pool.rows_scanned.fetch_add(worker.rows * job->query_count);
+    device->pool.rows_scanned.fetch_add(worker.rows * plan->query_count());
     return HIVE_OK;
   });
 }

@@ -15,8 +15,8 @@ hive_status hive_cpu_backend_open(const hive_open_options* options, const hive_b
 
 namespace hive::cpu {
 
-// Runs a scan job to its end on the calling thread. device must come from this backend.
-hive_status scan_inline(hive_device* device, const hive_scan_job* job, hive_error* err) noexcept;
+// Runs a job to its end on the calling thread. device must come from this backend.
+hive_status run_inline(hive_device* device, const hive_job* job, hive_error* err) noexcept;
 
 // Best instruction set of this machine; its encode and decode serve the ingest path.
 const CpuKernels& best_kernels();

@@ -58,7 +58,7 @@ void Pool::return_worker(std::unique_ptr<Worker> worker) {
 }
 
 void Pool::submit(std::shared_ptr<Job> job) {
-  const uint32_t tiles = job->plan.tile_count();
+  const uint32_t tiles = job->plan->tile_count();
   uint32_t sleepers;
   {
     const std::lock_guard lock(mutex_);
@@ -92,14 +92,14 @@ Worker* Pool::worker_of(Job& job) {
     if (id == self) return worker.get();
   }
   std::unique_ptr<Worker> worker = borrow_worker();
-  job.plan.prepare(*worker);
+  job.plan->prepare(*worker);
   job.workers.emplace_back(self, std::move(worker));
   return job.workers.back().second.get();
 }
 
 // Runs one tile of the job; false when it had none left.
 bool Pool::run_one(std::shared_ptr<Job>& job) {
-  const uint32_t tiles = job->plan.tile_count();
+  const uint32_t tiles = job->plan->tile_count();
   const uint32_t tile = job->next.fetch_add(1);
   if (tile >= tiles) {
     retire(*job);
@@ -112,7 +112,7 @@ bool Pool::run_one(std::shared_ptr<Job>& job) {
     done += tiles - first_free;
   } else {
     try {
-      job->plan.run_tile(tile, *worker_of(*job));
+      job->plan->run_tile(tile, *worker_of(*job));
     } catch (const std::bad_alloc&) {
       job->out_of_memory.store(true);
       job->cancelled.store(true);
@@ -134,21 +134,21 @@ void Pool::complete(Job& job) {
     try {
       if (job.workers.empty()) {
         job.workers.emplace_back(std::thread::id{}, borrow_worker());
-        job.plan.prepare(*job.workers[0].second);
+        job.plan->prepare(*job.workers[0].second);
       }
       std::vector<Worker*> workers;
       for (const auto& entry : job.workers) {
         workers.push_back(entry.second.get());
         rows += entry.second->rows;
       }
-      job.plan.finish(workers.data(), static_cast<uint32_t>(workers.size()));
+      job.plan->finish(workers.data(), static_cast<uint32_t>(workers.size()));
     } catch (const std::bad_alloc&) {
       status = HIVE_OUT_OF_MEMORY;
     }
   }
   for (auto& entry : job.workers) return_worker(std::move(entry.second));
   job.workers.clear();
-  rows_scanned.fetch_add(rows * job.plan.query_count());
+  rows_scanned.fetch_add(rows * job.plan->query_count());
   jobs_finished.fetch_add(1);
   if (status == HIVE_OUT_OF_MEMORY) jobs_failed.fetch_add(1);
   {

@@ -9,15 +9,17 @@
 #include <thread>
 #include <vector>
 
-#include "scan_plan.h"
+#include "hive_backend.h"
+#include "plan.h"
 
 namespace hive::cpu {
 
-// One scan job under way.
+// One job under way.
 struct Job {
-  Job(ScanPlan p, const hive_job& h) : plan(std::move(p)), head(h), remaining(plan.tile_count()) {}
+  Job(std::unique_ptr<Plan> p, const hive_job& h)
+      : plan(std::move(p)), head(h), remaining(plan->tile_count()) {}
 
-  ScanPlan plan;
+  const std::unique_ptr<Plan> plan;
   hive_job head;
   hive_ticket* ticket = nullptr;
   std::atomic<uint32_t> next{0};

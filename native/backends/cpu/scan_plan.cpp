@@ -14,6 +14,8 @@ constexpr size_t kElementBytes[] = {4, 2, 2, 1};
 constexpr size_t kTileBytes = 512 * 1024;
 // Up to this many queries, one pass per query over a cached block beats the panel kernels.
 constexpr uint32_t kSingleMax = 4;
+// Rows are gathered when at most one in this many passes the filter.
+constexpr uint32_t kGatherShare = 3;
 constexpr double kUnit = 0x1p-24;  // rounding unit of f32
 // Absolute slack of a threshold: covers products that underflow, and rows whose inverse norm is 0.
 constexpr float kSlack = 1e-30f;
@@ -43,6 +45,7 @@ ScanPlan::ScanPlan(const CpuKernels& kernels, const hive_scan_job& job,
     : kernels_(kernels), job_(job), segments_(std::move(segments)) {
   dtype_ = segments_.empty() ? 0 : segments_[0].rows->dtype;
   scan_ = kernels_.scan[job_.metric][dtype_];
+  gather_ = kernels_.gather[job_.metric][dtype_];
   padded_dim_ = round_up(job_.dim, 32);
   batched_ = job_.query_count > kSingleMax;
   make_tiles();
@@ -202,6 +205,7 @@ void ScanPlan::run_tile(uint32_t turn, Worker& worker) const {
   if (batched_) adopt_thresholds(worker);
   const Tile& tile = tiles_[batched_ ? uint64_t{turn} * stride_ % tiles_.size() : turn];
   const ScanSegment& s = segments_[tile.segment];
+  if (s.filter != nullptr && !batched_ && gather_tile(tile, worker)) return;
   for (uint32_t first = tile.first; first < tile.first + tile.count; first += kScanRows) {
     const uint32_t count = std::min(kScanRows, tile.first + tile.count - first);
     uint64_t alive = low_bits(count);
@@ -212,6 +216,43 @@ void ScanPlan::run_tile(uint32_t turn, Worker& worker) const {
     if (batched_) run_block_panels(s, first, count, alive, worker);
     else run_block_single(s, first, count, alive, worker);
   }
+}
+
+// When few rows of a tile pass, reads only those. False when whole blocks are better, which read
+// ahead in one stream and share their loads.
+bool ScanPlan::gather_tile(const Tile& tile, Worker& worker) const {
+  const ScanSegment& s = segments_[tile.segment];
+  std::vector<uint32_t>& slots = worker.slots;
+  slots.clear();
+  for (uint32_t first = tile.first; first < tile.first + tile.count; first += kScanRows) {
+    uint64_t alive = s.filter->word64(first);
+    if (alive == 0) continue;
+    alive &= low_bits(tile.first + tile.count - first);
+    if (s.live != nullptr) alive &= s.live->word64(first);
+    for (; alive != 0; alive &= alive - 1) {
+      slots.push_back(first + static_cast<uint32_t>(__builtin_ctzll(alive)));
+    }
+    if (slots.size() > size_t{tile.count} / kGatherShare) return false;
+  }
+  const auto total = static_cast<uint32_t>(slots.size());
+  worker.rows += total;
+  float keys[kScanRows];
+  for (uint32_t from = 0; from < total; from += kScanRows) {
+    const uint32_t count = std::min(kScanRows, total - from);
+    const uint32_t ahead = std::min(kScanRows, total - from - count);
+    for (uint32_t q = 0; q < job_.query_count; ++q) {
+      TopK& best = worker.best[q];
+      const QueryView query{&padded_[size_t{q} * padded_dim_],
+                            job_.metric == HIVE_METRIC_COSINE ? job_.query_inv_norms[q] : 1.0f};
+      uint64_t mask = gather_(s.rows->view, &slots[from], count, ahead, job_.dim, query,
+                              best.threshold(), keys);
+      for (; mask != 0; mask &= mask - 1) {
+        const auto r = static_cast<uint32_t>(__builtin_ctzll(mask));
+        best.push(keys[r], static_cast<uint64_t>(s.index) << 32 | slots[from + r]);
+      }
+    }
+  }
+  return true;
 }
 
 void ScanPlan::run_block_single(const ScanSegment& s, uint32_t first, uint32_t count,

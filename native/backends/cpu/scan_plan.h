@@ -9,7 +9,7 @@
 
 #include "hive_backend.h"
 #include "kernels.h"
-#include "topk.h"
+#include "plan.h"
 
 namespace hive::cpu {
 
@@ -46,28 +46,17 @@ struct Tile {
   uint32_t count;
 };
 
-// Per worker: selections and scratch. Reused from job to job.
-struct Worker {
-  std::vector<TopK> best;
-  std::vector<float> factor;     // [padded query count] thresholds of the panel test
-  std::vector<float> bias;
-  std::vector<float> limit;      // [query] the thresholds that factor and bias were made from
-  std::vector<float> decoded;    // [64][dim]
-  std::vector<uint32_t> survivors;
-  uint64_t rows = 0;             // rows looked at
-};
-
-class ScanPlan {
+class ScanPlan : public Plan {
  public:
   ScanPlan(const CpuKernels& kernels, const hive_scan_job& job, std::vector<ScanSegment> segments);
 
-  uint32_t tile_count() const { return static_cast<uint32_t>(tiles_.size()); }
-  uint32_t query_count() const { return job_.query_count; }
-  void prepare(Worker& worker) const;
+  uint32_t tile_count() const override { return static_cast<uint32_t>(tiles_.size()); }
+  uint32_t query_count() const override { return job_.query_count; }
+  void prepare(Worker& worker) const override;
   // turn: 0 .. tile_count() - 1, each once, in any order.
-  void run_tile(uint32_t turn, Worker& worker) const;
+  void run_tile(uint32_t turn, Worker& worker) const override;
   // Merges the workers' selections into the job's outputs.
-  void finish(Worker* const* workers, uint32_t count) const;
+  void finish(Worker* const* workers, uint32_t count) const override;
 
  private:
   struct Panel {
@@ -81,6 +70,7 @@ class ScanPlan {
   void make_tiles();
   void pad_queries();
   void pack_panels();
+  bool gather_tile(const Tile& tile, Worker& worker) const;
   void run_block_single(const ScanSegment& s, uint32_t first, uint32_t count, uint64_t alive,
                         Worker& worker) const;
   void run_block_panels(const ScanSegment& s, uint32_t first, uint32_t count, uint64_t alive,
@@ -95,6 +85,7 @@ class ScanPlan {
   const CpuKernels& kernels_;
   hive_scan_job job_;
   ScanFn scan_;
+  GatherFn gather_;
   uint32_t dtype_ = 0;
   uint32_t padded_dim_;
   bool batched_;

@@ -298,6 +298,8 @@ constexpr hive_backend_table kTable = {
     ticket_free,
     memory_info,
     health,
+    nullptr,  // no columns: core evaluates predicates on the host, as for every such device
+    nullptr,
 };
 
 }  // namespace
