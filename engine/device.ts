@@ -34,6 +34,14 @@ export interface DeviceMemory {
   evictions: number;
 }
 
+/** What one search or segment may have at most on a device. */
+export interface DeviceLimits {
+  /** Hits of one query that the device selects itself. */
+  maxK: number;
+  /** Bytes of the vectors of one segment. */
+  maxSegmentBytes: number;
+}
+
 /** The device of a database. */
 export interface Device extends Readonly<NativeDeviceInfo> {
   readonly backend: BackendName;
@@ -41,6 +49,7 @@ export interface Device extends Readonly<NativeDeviceInfo> {
   readonly forced: boolean;
   /** Why this one: a line per backend that was passed over, then the choice. */
   readonly reasons: readonly string[];
+  readonly limits: DeviceLimits;
   memory(): DeviceMemory;
   /** Used part of the device's memory, 0 to 100. */
   vramUsagePercent(): number;
@@ -82,6 +91,18 @@ function parseChoice(choice: unknown): Forced | undefined {
   };
 }
 
+// Which Vulkan devices may be used: Intel's; with the universal flag any vendor's; when vulkan is
+// named, software implementations too.
+function vulkanConfig(forced: Forced | undefined, env: NodeJS.ProcessEnv): string {
+  const inside =
+    forced?.backend === "fault" && (env["HIVE_GPU_FAULT"] ?? "").includes("inner=vulkan");
+  const universal = env["HIVE_GPU_VULKAN_UNIVERSAL"];
+  const flag = universal !== undefined && universal !== "" && universal !== "0";
+  const devices = forced?.backend === "vulkan" || inside ? "any" : flag ? "universal" : "intel";
+  const more = env["HIVE_GPU_VULKAN"];
+  return `devices=${devices}${more === undefined || more === "" ? "" : `;${more}`}`;
+}
+
 /** Options for the addon, from the caller's choice and the environment. */
 export function nativeOpenOptions(
   loaded: LoadedAddon,
@@ -100,6 +121,7 @@ export function nativeOpenOptions(
   if (isa !== undefined && isa !== "") options.cpuConfig = `isa=${isa}`;
   const fault = env["HIVE_GPU_FAULT"];
   if (fault !== undefined && fault !== "") options.faultConfig = fault;
+  options.backendConfig = { vulkan: vulkanConfig(forced, env) };
   if (memoryBudgetBytes !== undefined) options.memoryBudgetBytes = memoryBudgetBytes;
   return options;
 }
@@ -111,6 +133,10 @@ export function describeDevice(native: NativeDevice): Device {
     backend: native.info.backend as BackendName,
     forced: native.forced,
     reasons: Object.freeze([...native.reasons]),
+    limits: Object.freeze({
+      maxK: native.info.maxK,
+      maxSegmentBytes: native.info.maxSegmentBytes,
+    }),
     memory: () => native.memory(),
     vramUsagePercent(): number {
       const { totalBytes, freeBytes } = native.memory();

@@ -39,6 +39,7 @@ const variables = [
   "HIVE_GPU_CPU_ISA",
   "HIVE_GPU_FAULT",
   "HIVE_GPU_ADDON",
+  "HIVE_GPU_VULKAN",
   "HIVE_GPU_VULKAN_UNIVERSAL",
 ];
 

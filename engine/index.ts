@@ -5,6 +5,7 @@ export {
   type BackendName,
   type Device,
   type DeviceChoice,
+  type DeviceLimits,
   type DeviceMemory,
   backends,
 } from "./device.js";

@@ -56,6 +56,8 @@ export interface NativeOpenOptions {
   cpuConfig?: string;
   /** "key=value;…" for the fault backend (tests); `inner=cpu` names the one it wraps. */
   faultConfig?: string;
+  /** "key=value;…" of the other backends, by their names: docs/vulkan.md. */
+  backendConfig?: Record<string, string>;
   /** Device memory this device may use for rows, bytes; default: 90 % of what is free at open. */
   memoryBudgetBytes?: number;
 }

@@ -65,7 +65,8 @@ function asWords(bytes) {
 function generate(write) {
   const scratch = mkdtempSync(path.join(os.tmpdir(), "hive-spirv-"));
   try {
-    for (const kernel of kernels) write(`${kernel.name}.spv.inc`, asWords(compile(kernel, scratch)));
+    for (const kernel of kernels)
+      write(`${kernel.name}.spv.inc`, asWords(compile(kernel, scratch)));
   } finally {
     rmSync(scratch, { recursive: true });
   }

@@ -67,6 +67,15 @@ OpenOptions read_open_options(const Napi::CallbackInfo& info, size_t index) {
   options.cpu_config = string_of(object, "cpuConfig");
   options.fault_config = string_of(object, "faultConfig");
   options.memory_budget_bytes = integer_of(object, "memoryBudgetBytes", kRowMax);
+  const Napi::Value config = object.Get("backendConfig");
+  if (config.IsObject()) {
+    const auto settings = config.As<Napi::Object>();
+    const Napi::Array names = settings.GetPropertyNames();
+    for (uint32_t i = 0; i < names.Length(); ++i) {
+      const std::string name = names.Get(i).ToString().Utf8Value();
+      options.backend_config[name] = string_of(settings, name.c_str());
+    }
+  }
   return options;
 }
 
@@ -195,9 +204,8 @@ Napi::Value DeviceObject::create_collection(const Napi::CallbackInfo& info) {
     if (dim < 1) throw Failure("INVALID_ARGUMENT", "native: dimensions must be 1 to 65536.");
     const uint32_t metric = find_name(string_of(options, "metric"), kMetrics, "metric");
     const uint32_t dtype = find_name(string_of(options, "dtype"), kDtypes, "dtype");
-    const DeviceChoice& choice = runner()->choice();
     auto collection = std::make_shared<Collection>(static_cast<uint32_t>(dim), metric, dtype,
-                                                   choice.device->info().max_segment_bytes);
+                                                   runner()->choice().device->segment_bytes_max());
     return CollectionObject::create(info.Env(), {runner(), std::move(collection), closed_});
   });
 }

@@ -1,11 +1,19 @@
 #include "device.h"
 
+#include <chrono>
 #include <map>
 
 #include "failure.h"
 #include "workers.h"
 
 namespace hive {
+namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(50);
+// A budget that holds fewer segments could not keep some while others are streamed.
+constexpr uint64_t kSegmentsInBudget = 8;
+
+}  // namespace
 
 Device::Device(const BackendReport& backend, const OpenOptions& options)
     : backend_(backend.name),
@@ -25,7 +33,7 @@ Device::Device(const BackendReport& backend, const OpenOptions& options)
   uint64_t budget = options.memory_budget_bytes;
   if (budget == 0) budget = memory.free_bytes / 10 * 9;
   residency_ = std::make_unique<Residency>(table_, handle_, host_memory(), budget);
-  if (!notifies()) thread_ = std::thread([this] { loop(); });
+  if (waited_for()) thread_ = std::thread([this] { loop(); });
 }
 
 Device::~Device() {
@@ -41,10 +49,17 @@ Device::~Device() {
   if (handle_ != nullptr) table_->device_close(handle_);
 }
 
+uint64_t Device::segment_bytes_max() const {
+  if (host_memory()) return info_.max_segment_bytes;
+  const uint64_t share = residency_->stats().budget_bytes / kSegmentsInBudget;
+  return std::max<uint64_t>(1, std::min(info_.max_segment_bytes, share));
+}
+
 void Device::run(std::function<void()> task) {
   {
     const std::lock_guard lock(mutex_);
     tasks_.push_back(std::move(task));
+    task_count_.store(tasks_.size());
   }
   wake_.notify_one();
 }
@@ -58,8 +73,14 @@ void Device::loop() {
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();
+      task_count_.store(tasks_.size());
     }
     task();
+    // Who searches one query after the other asks again at once; waking up would cost more.
+    const auto until = std::chrono::steady_clock::now() + kSpin;
+    while (task_count_.load() == 0 && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
   }
 }
 
@@ -71,7 +92,7 @@ bool Device::reopen() {
   // What was on the lost device goes with its handle.
   residency_->clear(false);
   const std::lock_guard lock(handle_mutex_);
-  table_->device_close(handle_);
+  if (handle_ != nullptr) table_->device_close(handle_);
   handle_ = nullptr;
   hive_error error = new_error();
   if (table_->device_open(index_, &open, &handle_, &error) != HIVE_OK) {

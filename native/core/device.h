@@ -3,6 +3,7 @@
 // process and shared by all databases and environments.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -31,9 +32,14 @@ class Device {
   hive_device* handle() const { return handle_; }
   Residency& residency() { return *residency_; }
   bool host_memory() const { return (info_.caps & HIVE_CAP_HOST_MEMORY) != 0; }
+  // The greatest segment that leaves room for others within the budget.
+  uint64_t segment_bytes_max() const;
   bool notifies() const { return (info_.caps & HIVE_CAP_NOTIFY) != 0; }
 
-  // Runs a task on the device's own thread (devices that do not notify). Tasks must not throw.
+  // Searches run on the device's own thread, which uploads and waits.
+  bool waited_for() const { return !host_memory() || !notifies(); }
+
+  // Runs a task on the device's own thread (devices that are waited for). Tasks must not throw.
   void run(std::function<void()> task);
   // On the device's thread: closes and opens again after DEVICE_LOST. False when that failed.
   bool reopen();
@@ -57,6 +63,7 @@ class Device {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
+  std::atomic<size_t> task_count_{0};  // of tasks_, for a look without the lock
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -180,7 +180,9 @@ BackendReport probe_known(const Known& known, const OpenOptions& options) {
 const std::string& OpenOptions::config_for(const std::string& name) const {
   static const std::string none;
   if (name == "cpu") return cpu_config;
-  return name == "fault" ? fault_config : none;
+  if (name == "fault") return fault_config;
+  const auto found = backend_config.find(name);
+  return found == backend_config.end() ? none : found->second;
 }
 
 std::vector<BackendReport> probe_backends(const OpenOptions& options) {

@@ -2,6 +2,7 @@
 // and never unloaded; whatever goes wrong becomes a row of the report.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct OpenOptions {
   uint32_t host_threads = 0;  // 0 = as many as usable
   std::string cpu_config;
   std::string fault_config;
+  std::map<std::string, std::string> backend_config;  // "key=value;…" of every other backend
   uint64_t memory_budget_bytes = 0;  // 0 = 90 % of what is free at open
 
   const std::string& config_for(const std::string& name) const;

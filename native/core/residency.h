@@ -1,5 +1,10 @@
 // Which segments and bitsets are on a device, within its budget. The policy is here for every
 // backend alike; a backend only allocates, copies and frees.
+//
+// A snapshot that fits stays on the device; what was used least recently leaves for it. Of one that
+// does not fit, the first segments stay and the others pass through a window, a quarter of the
+// budget: keeping the most recent ones instead would evict each segment just before it is needed
+// again. A wave takes half of the window, so that the next one is uploaded while it is searched.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +27,29 @@ struct ResidencyStats {
   uint64_t evictions = 0;
 };
 
+// How one search goes over a snapshot.
+struct Pass {
+  uint64_t clock = 0;
+  size_t kept = 0;           // segments [0, kept) stay
+  uint64_t wave_bytes = 0;   // 0: everything in one wave
+};
+
+// Segments that are on the device until settle(); their rows may still be on the way.
+struct Wave {
+  size_t end = 0;  // index after the last segment
+  std::vector<hive_scan_segment> segments;
+  std::vector<uint64_t> pinned;
+  std::vector<std::pair<uint64_t, hive_ticket*>> uploads;  // by segment
+};
+
+// What a search of a snapshot would find, for explain.
+struct Outlook {
+  uint64_t need_bytes = 0;
+  uint64_t budget_bytes = 0;
+  size_t kept = 0;
+  size_t segments = 0;
+};
+
 class Residency {
  public:
   Residency(const hive_backend_table* table, hive_device* device, bool host_memory,
@@ -30,11 +58,18 @@ class Residency {
   Residency(const Residency&) = delete;
   Residency& operator=(const Residency&) = delete;
 
-  // Brings as many of snapshot.segments[first..] onto the device as fit together, evicting what
-  // was used least recently, and appends them to out (in order). Returns the index after the last
-  // one. Throws the device's Failure when not even one fits, or for any other device error.
-  // With host memory everything "fits"; otherwise one thread at a time may search the device.
-  size_t acquire(const Snapshot& snapshot, size_t first, std::vector<hive_scan_segment>* out);
+  // For devices that read host memory: makes all segments known and appends them to out.
+  void acquire(const Snapshot& snapshot, std::vector<hive_scan_segment>* out);
+
+  // For all others; one thread at a time may search the device.
+  Pass begin(const Snapshot& snapshot);
+  // Brings snapshot.segments[first..] onto the device, as many as the pass allows and fit beside
+  // what is pinned. An empty wave: nothing fits until an earlier one is settled. Throws the device's
+  // Failure for any other error.
+  Wave acquire_wave(const Snapshot& snapshot, size_t first, const Pass& pass);
+  // Waits for the wave's uploads and lets its segments go. Throws the Failure of an upload.
+  void settle(Wave* wave);
+  Outlook outlook(const Snapshot& snapshot) const;
 
   void forget_segment(uint64_t id);
   void forget_bits(uint64_t id);
@@ -49,6 +84,8 @@ class Residency {
     uint32_t appended = 0;
     uint64_t bytes = 0;
     uint64_t used = 0;  // clock of the last search
+    uint64_t kept = 0;  // clock of the last search that keeps it
+    uint32_t pins = 0;  // waves under way that use it
   };
   struct ResidentBits {
     hive_bits* handle = nullptr;
@@ -56,9 +93,13 @@ class Residency {
     uint64_t used = 0;
   };
 
-  bool place(const SnapshotSegment& s, uint64_t now, hive_scan_segment* out);
+  bool place(const SnapshotSegment& s, uint64_t now, bool keep, Wave* wave);
   bool create(const SnapshotSegment& s, uint64_t now);
-  void upload(const SnapshotSegment& s, ResidentSegment* resident);
+  hive_ticket* upload(const SnapshotSegment& s, ResidentSegment* resident);
+  void drop(uint64_t id);
+  uint64_t bytes_of(const SnapshotSegment& s) const;
+  uint64_t used_on_device() const;
+  size_t kept_of(const Snapshot& snapshot, uint64_t* need, uint64_t* window) const;
   bool ensure_bits(const SnapshotSegment& s, uint64_t now, const hive_bits** out);
   bool make_room(uint64_t bytes, uint64_t now);
   bool evict_one(uint64_t now);

@@ -25,6 +25,26 @@ bool is_device_fault(const std::string& code) {
   return false;
 }
 
+// Lets a wave go while another failure is being reported.
+void release_quietly(Residency& residency, Wave* wave) {
+  try {
+    residency.settle(wave);
+  } catch (const Failure&) {
+    // The first failure is the one that counts.
+  }
+}
+
+// Where the rows of a search are, for people.
+std::string residency_reason(const Outlook& outlook) {
+  const std::string budget = std::to_string(outlook.budget_bytes) + " bytes";
+  if (outlook.kept == outlook.segments) {
+    return "memory: the rows fit the device's budget of " + budget + " and stay there";
+  }
+  return "memory: " + std::to_string(outlook.need_bytes) + " bytes of rows exceed the budget of " +
+         budget + ": " + std::to_string(outlook.kept) + " of " +
+         std::to_string(outlook.segments) + " segments stay on the device, the others are streamed";
+}
+
 }  // namespace
 
 // ---- runner -------------------------------------------------------------------------------------
@@ -79,6 +99,10 @@ Plan plan_search(const Runner& runner, const Collection& collection, const Snaps
     plan.reasons.push_back("threads: more than 1 MiB of rows");
   } else {
     plan.reasons.push_back("threads: the device has memory and threads of its own");
+    if (!device.host_memory()) {
+      plan.reasons.push_back(
+          residency_reason(runner.current()->residency().outlook(snapshot)));
+    }
   }
   return plan;
 }
@@ -196,7 +220,7 @@ void Search::merge(uint32_t first, uint32_t count, size_t segment_base) {
 void Search::run_inline() {
   Device& device = *runner_->current();
   result_.backend = device.backend();
-  device.residency().acquire(*snapshot_, 0, &segments_);
+  device.residency().acquire(*snapshot_, &segments_);
   const hive_scan_job job = make_job(segments_, 0, query_count_);
   hive_error error = new_error();
   const hive_status status = cpu::run_inline(device.handle(), &job.head, &error);
@@ -218,13 +242,13 @@ void Search::begin_on(const std::shared_ptr<Device>& device) {
   result_.backend = device->backend();
   std::fill(result_.counts.begin(), result_.counts.end(), 0);
   next_query_ = 0;
-  if (!device->notifies()) {
+  if (device->waited_for()) {
     device->run([self = shared_from_this()] { self->run_waves(); });
     return;
   }
   try {
     segments_.clear();
-    device->residency().acquire(*snapshot_, 0, &segments_);
+    device->residency().acquire(*snapshot_, &segments_);
     next_slice();
   } catch (const Failure& failure) {
     device_failed(failure);
@@ -279,37 +303,85 @@ void Search::notified(void* context, hive_ticket*, hive_status status) {
 
 // ---- devices that are waited for: everything runs on the device's thread, in waves
 
+// The next wave is uploaded while the device searches the one before.
 void Search::run_waves() {
   try {
+    if (device_->handle() == nullptr && !device_->reopen()) {
+      throw Failure("DEVICE_LOST", "The device is lost and could not be opened again.");
+    }
+    Residency& residency = device_->residency();
+    const Pass pass = residency.begin(*snapshot_);
     while (next_query_ < query_count_) {
       const uint32_t count = slice_queries();
       for (size_t base = 0; base < snapshot_->segments.size();) {
-        std::vector<hive_scan_segment> segments;
-        const size_t end = device_->residency().acquire(*snapshot_, base, &segments);
-        run_wave(next_query_, count, segments, base);
+        if (cancelled_.load()) throw Failure("CANCELLED", "The search was cancelled.");
+        Wave wave = residency.acquire_wave(*snapshot_, base, pass);
+        const bool nothing_fits = wave.segments.empty();
+        if (nothing_fits && !flight_) {
+          throw Failure("DEVICE_OUT_OF_MEMORY",
+                        "A single segment does not fit the device's memory budget of " +
+                            std::to_string(residency.stats().budget_bytes) + " bytes.");
+        }
+        const size_t end = wave.end;
+        try {
+          land();
+        } catch (const Failure&) {
+          release_quietly(residency, &wave);
+          throw;
+        }
+        if (nothing_fits) continue;
+        launch(std::move(wave), next_query_, count, base);
         base = end;
       }
       next_query_ += count;
     }
+    land();
     finish(std::nullopt);
   } catch (const Failure& failure) {
+    abandon();
     device_failed(failure);
   } catch (const std::bad_alloc&) {
+    abandon();
     finish(Failure("OUT_OF_MEMORY", "The host is out of memory."));
   }
 }
 
-void Search::run_wave(uint32_t first, uint32_t count, const std::vector<hive_scan_segment>& segments,
-                      size_t segment_base) {
-  if (cancelled_.load()) throw Failure("CANCELLED", "The search was cancelled.");
-  const hive_scan_job job = make_job(segments, first, count);
+void Search::launch(Wave wave, uint32_t first, uint32_t count, size_t segment_base) {
+  const hive_scan_job job = make_job(wave.segments, first, count);
   hive_error error = new_error();
   hive_ticket* ticket = nullptr;
   const hive_status status =
       device_->table()->submit(device_->handle(), &job.head, &ticket, &error);
-  if (status != HIVE_OK) throw backend_failure(status, error);
-  wait_for(ticket);
-  merge(first, count, segment_base);
+  if (status != HIVE_OK) {
+    release_quietly(device_->residency(), &wave);
+    throw backend_failure(status, error);
+  }
+  // The job reads the list of segments until it has ended; moving a vector keeps its memory.
+  flight_.emplace(Flight{std::move(wave), ticket, first, count, segment_base});
+}
+
+// Waits for the wave under way and takes its hits.
+void Search::land() {
+  if (!flight_) return;
+  Flight flight = std::move(*flight_);
+  flight_.reset();
+  try {
+    wait_for(flight.ticket);
+  } catch (const Failure&) {
+    release_quietly(device_->residency(), &flight.wave);
+    throw;
+  }
+  device_->residency().settle(&flight.wave);
+  merge(flight.first, flight.count, flight.segment_base);
+}
+
+// Ends the wave under way without using it.
+void Search::abandon() {
+  if (!flight_) return;
+  device_->table()->cancel(device_->handle(), flight_->ticket);
+  device_->table()->ticket_free(device_->handle(), flight_->ticket);
+  release_quietly(device_->residency(), &flight_->wave);
+  flight_.reset();
 }
 
 void Search::wait_for(hive_ticket* ticket) {
@@ -334,7 +406,7 @@ void Search::wait_for(hive_ticket* ticket) {
 
 void Search::device_failed(const Failure& failure) {
   const bool lost = failure.code() == "HIVE_DEVICE_LOST";
-  if (lost && !retried_ && !device_->notifies()) {
+  if (lost && !retried_ && device_->waited_for()) {
     // On the device's thread, so nothing else uses the handle.
     retried_ = true;
     if (device_->reopen()) return begin_on(device_);

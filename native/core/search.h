@@ -82,7 +82,14 @@ class Search : public std::enable_shared_from_this<Search> {
   uint32_t query_count() const { return query_count_; }
 
  private:
-  struct Attempt;
+  // A wave that the device is searching.
+  struct Flight {
+    Wave wave;
+    hive_ticket* ticket;
+    uint32_t first;
+    uint32_t count;
+    size_t segment_base;
+  };
 
   void prepare(const float* queries);
   hive_scan_job make_job(const std::vector<hive_scan_segment>& segments, uint32_t first,
@@ -90,8 +97,9 @@ class Search : public std::enable_shared_from_this<Search> {
   void begin_on(const std::shared_ptr<Device>& device);
   void next_slice();
   void run_waves();
-  void run_wave(uint32_t first, uint32_t count, const std::vector<hive_scan_segment>& segments,
-                size_t segment_base);
+  void launch(Wave wave, uint32_t first, uint32_t count, size_t segment_base);
+  void land();
+  void abandon();
   void wait_for(hive_ticket* ticket);
   void merge(uint32_t first, uint32_t count, size_t segment_base);
   void finish(std::optional<Failure> failure);
@@ -115,6 +123,7 @@ class Search : public std::enable_shared_from_this<Search> {
   std::vector<uint32_t> hit_counts_;
   uint32_t next_query_ = 0;
   uint32_t slice_ = 0;
+  std::optional<Flight> flight_;
   bool retried_ = false;
   bool fell_back_ = false;
   SearchResult result_;

@@ -242,7 +242,7 @@ TEST_CASE("core: the registry explains what it cannot use") {
     CHECK(report.usable == (report.name == "cpu"));
     if (!report.usable) CHECK_FALSE(report.reason.empty());
   }
-  CHECK(code_of([&] { (void)choose_device(options_for("vulkan")); }) == "HIVE_LIBRARY_UNLOADABLE");
+  CHECK(code_of([&] { (void)choose_device(options_for("metal")); }) == "HIVE_LIBRARY_UNLOADABLE");
   CHECK(code_of([&] { (void)choose_device(options_for("abacus")); }) == "HIVE_INVALID_ARGUMENT");
   OpenOptions bad_isa = options_for("cpu");
   bad_isa.cpu_config = "isa=sse9";

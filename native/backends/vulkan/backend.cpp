@@ -116,18 +116,42 @@ hive_status device_open(uint32_t index, const hive_open_options* options, hive_d
   });
 }
 
+// Takes memory within the device's limit.
+Memory::Piece take_memory(hive_device* device, uint64_t bytes) {
+  if (device->context->lost()) throw Error(HIVE_DEVICE_LOST, "The device is lost; open it again.");
+  const uint64_t used = device->used_bytes.fetch_add(bytes) + bytes;
+  try {
+    if (device->memory_limit != 0 && used > device->memory_limit) {
+      throw Error(HIVE_DEVICE_OUT_OF_MEMORY,
+                  "memory_limit=" + std::to_string(device->memory_limit) + " does not hold " +
+                      std::to_string(bytes) + " bytes more.");
+    }
+    return device->context->memory().allocate(bytes);
+  } catch (...) {
+    device->used_bytes.fetch_sub(bytes);
+    throw;
+  }
+}
+
+void give_memory(hive_device* device, const Memory::Piece& piece, uint64_t bytes, uint64_t arrives) {
+  device->used_bytes.fetch_sub(bytes);
+  Context& context = *device->context;
+  // A lost or hung device may still write; its context frees everything when it is idle.
+  if (context.lost()) return;
+  // A copy on its way would write into what the next owner stores.
+  if (arrives != 0) (void)context.transfer().wait(arrives, UINT64_MAX);
+  context.memory().free(piece);
+}
+
 void device_close(hive_device* device) noexcept {
   if (device == nullptr) return;
   (void)guarded(nullptr, [&]() -> hive_status {
-    Context& context = *device->context;
     for (hive_segment* segment : device->segments) {
-      (void)context.transfer().wait(segment->arrives.load(), UINT64_MAX);
-      context.memory().free(segment->piece);
+      give_memory(device, segment->piece, 0, segment->arrives.load());
       delete segment;
     }
     for (hive_bits* bits : device->bits) {
-      (void)context.transfer().wait(bits->arrives, UINT64_MAX);
-      context.memory().free(bits->piece);
+      give_memory(device, bits->piece, 0, bits->arrives);
       delete bits;
     }
     return HIVE_OK;
@@ -163,32 +187,6 @@ hive_status supports(hive_device* device, const hive_op_desc* op, hive_error* er
 }
 
 // ---- memory -------------------------------------------------------------------------------------
-
-// Takes memory within the device's limit.
-Memory::Piece take_memory(hive_device* device, uint64_t bytes) {
-  if (device->context->lost()) throw Error(HIVE_DEVICE_LOST, "The device is lost; open it again.");
-  const uint64_t used = device->used_bytes.fetch_add(bytes) + bytes;
-  try {
-    if (device->memory_limit != 0 && used > device->memory_limit) {
-      throw Error(HIVE_DEVICE_OUT_OF_MEMORY,
-                  "memory_limit=" + std::to_string(device->memory_limit) + " does not hold " +
-                      std::to_string(bytes) + " bytes more.");
-    }
-    return device->context->memory().allocate(bytes);
-  } catch (...) {
-    device->used_bytes.fetch_sub(bytes);
-    throw;
-  }
-}
-
-void give_memory(hive_device* device, const Memory::Piece& piece, uint64_t bytes, uint64_t arrives) {
-  // A copy on its way would write into what the next owner stores.
-  if (arrives != 0 && !device->context->lost()) {
-    (void)device->context->transfer().wait(arrives, UINT64_MAX);
-  }
-  device->context->memory().free(piece);
-  device->used_bytes.fetch_sub(bytes);
-}
 
 uint64_t segment_bytes(const hive_segment& s) {
   const uint64_t scaled = s.dtype == HIVE_DTYPE_I8 ? 4 : 0;
@@ -316,9 +314,12 @@ void bits_free(hive_device* device, hive_bits* bits) noexcept {
 
 // ---- jobs ---------------------------------------------------------------------------------------
 
+// Hints behind the bitsets are not needed.
+constexpr size_t kSegmentKnown = offsetof(hive_scan_segment, filter) + sizeof(const hive_bits*);
+
 hive_status read_segments(const hive_scan_job& job, std::vector<JobSegment>* out, hive_error* err) {
   if (job.segment_count > 0 &&
-      (job.segments == nullptr || job.segment_size < sizeof(hive_scan_segment))) {
+      (job.segments == nullptr || job.segment_size < kSegmentKnown)) {
     return refuse(err, "The segments of the job are missing or too small.");
   }
   for (uint32_t i = 0; i < job.segment_count; ++i) {

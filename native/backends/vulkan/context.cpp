@@ -33,7 +33,9 @@ Shared& shared() {
 
 // ---- queues -------------------------------------------------------------------------------------
 
-void Queue::open(const DeviceApi& api, VkDevice device, uint32_t family) {
+void Queue::open(const DeviceApi& api, VkDevice device, uint32_t family,
+                 std::shared_ptr<std::mutex> guard) {
+  guard_ = std::move(guard);
   api_ = &api;
   device_ = device;
   api.vkGetDeviceQueue(device, family, 0, &queue_);
@@ -69,7 +71,7 @@ uint64_t Queue::submit(VkCommandBuffer commands, const Queue* other, uint64_t ot
   info.pCommandBuffers = &commands;
   values.signalSemaphoreValueCount = info.signalSemaphoreCount = 1;
   info.pSignalSemaphores = &timeline_;
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(*guard_);
   const uint64_t value = submitted_ + 1;
   values.pSignalSemaphoreValues = &value;
   check(api_->vkQueueSubmit(queue_, 1, &info, VK_NULL_HANDLE), "vkQueueSubmit");
@@ -123,8 +125,11 @@ Context::Context(std::shared_ptr<Instance> instance, const PhysicalDevice& physi
     : instance_(std::move(instance)), physical_(physical), settings_(settings) {
   create_device();
   try {
-    compute_.open(api_, device_, physical_.compute_family);
-    transfer_.open(api_, device_, physical_.transfer_family);
+    const bool one = physical_.compute_family == physical_.transfer_family;
+    const auto guard = std::make_shared<std::mutex>();
+    compute_.open(api_, device_, physical_.compute_family, guard);
+    transfer_.open(api_, device_, physical_.transfer_family,
+                   one ? guard : std::make_shared<std::mutex>());
     const VkMemoryPropertyFlags direct = kLocal | kMapped;
     for (uint32_t i = 0; i < physical_.memory.memoryTypeCount; ++i) {
       const VkMemoryPropertyFlags flags = physical_.memory.memoryTypes[i].propertyFlags;

@@ -36,7 +36,8 @@ enum class Use {
 // Submissions to a queue in order, counted by a timeline semaphore.
 class Queue {
  public:
-  void open(const DeviceApi& api, VkDevice device, uint32_t family);
+  // guard: of the VkQueue; two of these may stand for the same one.
+  void open(const DeviceApi& api, VkDevice device, uint32_t family, std::shared_ptr<std::mutex> guard);
   void close(const DeviceApi& api, VkDevice device);
   // Submits; other's timeline must have reached other_value before. Returns the value to wait for.
   uint64_t submit(VkCommandBuffer commands, const Queue* other, uint64_t other_value);
@@ -50,7 +51,7 @@ class Queue {
   VkDevice device_ = VK_NULL_HANDLE;
   VkQueue queue_ = VK_NULL_HANDLE;
   VkSemaphore timeline_ = VK_NULL_HANDLE;
-  std::mutex mutex_;
+  std::shared_ptr<std::mutex> guard_;
   uint64_t submitted_ = 0;
 };
 

@@ -75,13 +75,10 @@ ScanJob::ScanJob(Context& context, const hive_scan_job& job, std::vector<JobSegm
 }
 
 ScanJob::~ScanJob() {
-  if (submitted_ != 0) {
-    // After a timeout the device may still write: then the scratch is lost to it.
-    if (context_.lost() || context_.compute().wait(submitted_, 0) != VK_SUCCESS) {
-      (void)scratch_.release();
-    }
-  }
-  if (scratch_ != nullptr) context_.scratch().give_back(std::move(scratch_));
+  if (scratch_ == nullptr) return;
+  const bool busy = submitted_ != 0 && context_.compute().wait(submitted_, 0) != VK_SUCCESS;
+  if (busy) context_.scratch().abandon(std::move(scratch_));
+  else context_.scratch().give_back(std::move(scratch_));
 }
 
 bool ScanJob::start() {

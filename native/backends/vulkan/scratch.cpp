@@ -13,6 +13,12 @@ constexpr uint64_t kSmallest = 64 * 1024;
 
 ScratchPool::~ScratchPool() {
   for (const auto& scratch : spare_) destroy(scratch.get());
+  for (const auto& scratch : abandoned_) destroy(scratch.get());
+}
+
+void ScratchPool::abandon(std::unique_ptr<Scratch> scratch) {
+  const std::lock_guard lock(mutex_);
+  abandoned_.push_back(std::move(scratch));
 }
 
 std::unique_ptr<Scratch> ScratchPool::take() {

@@ -20,6 +20,8 @@ class ScratchPool {
   ~ScratchPool();
   std::unique_ptr<Scratch> take();
   void give_back(std::unique_ptr<Scratch> scratch);
+  // Keeps what a lost or hung device may still write to until the context ends.
+  void abandon(std::unique_ptr<Scratch> scratch);
   // Makes a buffer at least this large; its contents are lost.
   void grow(Buffer* buffer, uint64_t bytes, Use use);
 
@@ -29,6 +31,7 @@ class ScratchPool {
   Context& context_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Scratch>> spare_;
+  std::vector<std::unique_ptr<Scratch>> abandoned_;
 };
 
 }  // namespace hive::vulkan
