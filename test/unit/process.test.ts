@@ -130,8 +130,10 @@ describe("addon", () => {
       (async () => {
         for (let i = 0; i < 5; i++) {
           const worker = new Worker(body, { eval: true });
+          // Before the message is awaited: both can come in one turn of the event loop.
+          const exit = new Promise((resolve) => worker.once("exit", resolve));
           console.log(await new Promise((resolve) => worker.once("message", resolve)));
-          await new Promise((resolve) => worker.once("exit", resolve));
+          await exit;
         }
         await new Promise((resolve) => setTimeout(resolve, 100));
       })();`;
