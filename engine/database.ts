@@ -17,12 +17,24 @@ import { loadAddon } from "./native.js";
 import { checkFunction, checkInteger, checkOptions, checkWord } from "./options.js";
 import { metrics } from "./result.js";
 import { CollectionState } from "./state.js";
+import { openStorage } from "./store/open.js";
+import type { DatabaseStorage, Durability } from "./store/storage.js";
 import { type CollectionOptions, type Metadata, dtypes } from "./types.js";
 
 /** Options of {@link openDatabase}. */
 export interface DatabaseOptions {
-  /** A folder for durable storage; refused with NOT_SUPPORTED, because that does not exist yet. */
+  /** A folder for durable storage, made when missing. Default: records are kept in memory. */
   path?: string | undefined;
+  /**
+   * When a write to a path is acknowledged. "sync" (default): once it survives power loss. "os":
+   * once the operating system has it, so that it survives the end of the process only.
+   */
+  durability?: Durability | undefined;
+  /** Opens an existing path for reading, beside its writer: the state at the time of opening. */
+  readOnly?: boolean | undefined;
+  /** Whether compaction keeps replaced and deleted records for `changes`; default: as it was,
+   * false in a new database. */
+  retainChanges?: boolean | undefined;
   /** Default "auto"; the environment variable HIVE_GPU_BACKEND names one when this does not. */
   device?: DeviceChoice | undefined;
   /** Device memory for rows, bytes; default: 90 % of what is free. */
@@ -40,7 +52,15 @@ export interface DatabaseStats {
   health: NativeHealth;
 }
 
-const openKeys = new Set(["path", "device", "memoryBudgetBytes", "onWarning"]);
+const openKeys = new Set([
+  "path",
+  "durability",
+  "readOnly",
+  "retainChanges",
+  "device",
+  "memoryBudgetBytes",
+  "onWarning",
+]);
 const collectionKeys = new Set(["dimensions", "metric", "dtype"]);
 const asyncDispose: symbol =
   (Symbol as { asyncDispose?: symbol }).asyncDispose ?? Symbol.for("Symbol.asyncDispose");
@@ -58,12 +78,16 @@ export class Database implements AsyncDisposable {
   /** The device that searches run on. */
   readonly device: Device;
   readonly #native: NativeDevice;
+  readonly #storage: DatabaseStorage | undefined;
   readonly #entries = new Map<string, Entry>();
-  #closed = false;
+  /** Collections that are being opened. */
+  readonly #opening = new Map<string, Promise<Entry>>();
+  #closing: Promise<void> | undefined;
 
   /** @internal Use `openDatabase`. */
-  constructor(native: NativeDevice) {
+  constructor(native: NativeDevice, storage?: DatabaseStorage) {
     this.#native = native;
+    this.#storage = storage;
     this.device = describeDevice(native);
   }
 
@@ -86,39 +110,66 @@ export class Database implements AsyncDisposable {
     }
     if (metric !== undefined) checkWord("collection", "metric", metric, metrics);
     if (dtype !== undefined) checkWord("collection", "dtype", dtype, dtypes);
-    let entry = this.#entries.get(name);
-    if (entry === undefined) {
-      const native = this.#native;
-      const state = new CollectionState(
-        native,
-        name,
-        dimensions,
-        metric ?? "cosine",
-        dtype ?? "f32",
-      );
-      entry = { state, collection: new Collection<object>(state) };
-      this.#entries.set(name, entry);
-    } else {
-      matchExisting(entry.state, { dimensions, metric, dtype });
-      entry.state.dimensions ??= dimensions;
-    }
+    const wanted = { dimensions, metric, dtype };
+    const entry = this.#entries.get(name) ?? (await this.#open(name, wanted));
+    this.#assertOpen();
+    matchExisting(entry.state, wanted);
+    await entry.state.setDimensions(dimensions);
     return entry.collection as unknown as Collection<M>;
+  }
+
+  /** Opens or creates; once at a time for each name. */
+  #open(name: string, options: CollectionOptions): Promise<Entry> {
+    let opening = this.#opening.get(name);
+    if (opening === undefined) {
+      opening = this.#make(name, options).finally(() => this.#opening.delete(name));
+      this.#opening.set(name, opening);
+    }
+    return opening;
+  }
+
+  async #make(name: string, options: CollectionOptions): Promise<Entry> {
+    const { metric = "cosine", dtype = "f32" } = options;
+    const native = this.#native;
+    const storage =
+      this.#storage?.collection(name) ??
+      (await this.#storage?.create(name, options.dimensions, metric, dtype));
+    const known = storage?.manifest;
+    const state = new CollectionState(
+      native,
+      name,
+      known === undefined ? options.dimensions : (known.dimensions ?? undefined),
+      known?.metric ?? metric,
+      known?.dtype ?? dtype,
+      storage,
+    );
+    await state.load();
+    const entry = { state, collection: new Collection<object>(state) };
+    if (this.#closing !== undefined) state.close("the database is closed");
+    else this.#entries.set(name, entry);
+    return entry;
   }
 
   /** Names of the collections, in the order of their creation. */
   async collections(): Promise<string[]> {
     this.#assertOpen();
-    return [...this.#entries.keys()];
+    if (this.#storage === undefined) return [...this.#entries.keys()];
+    return this.#storage.collections().map((one) => one.manifest.name);
   }
 
   /** Removes a collection with all its records; false when there is none of that name. */
   async drop(name: string): Promise<boolean> {
     this.#assertOpen();
     checkName(name);
+    this.#storage?.assertWritable();
+    await this.#opening.get(name);
     const entry = this.#entries.get(name);
-    if (entry === undefined) return false;
+    const stored = this.#storage?.collection(name);
+    if (entry === undefined && stored === undefined) return false;
+    // Whoever asks for the name from now on gets a new collection.
     this.#entries.delete(name);
-    entry.state.close("it was dropped");
+    if (stored !== undefined) await this.#storage!.drop(name);
+    entry?.state.close("it was dropped");
     return true;
   }
 
@@ -126,9 +177,13 @@ export class Database implements AsyncDisposable {
   async stats(): Promise<DatabaseStats> {
     this.#assertOpen();
     let records = 0;
-    for (const { state } of this.#entries.values()) records += state.data?.store.count ?? 0;
+    const stored = this.#storage?.collections();
+    for (const one of stored ?? []) records += one.manifest.count;
+    if (stored === undefined) {
+      for (const { state } of this.#entries.values()) records += state.data?.store.count ?? 0;
+    }
     return {
-      collections: this.#entries.size,
+      collections: stored?.length ?? this.#entries.size,
       records,
       backend: this.device.backend,
       memory: callNative(() => this.#native.memory()),
@@ -136,12 +191,21 @@ export class Database implements AsyncDisposable {
     };
   }
 
-  /** Frees all memory; what is under way is rejected with CLOSED. May be called again. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+  /**
+   * Frees all memory; what is under way is rejected with CLOSED, except writes that are on their
+   * way to the disk: they are waited for. May be called again.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled(this.#opening.values());
+    await this.#storage?.committer.drain();
     for (const { state } of this.#entries.values()) state.close("the database is closed");
     this.#entries.clear();
+    await this.#storage?.close();
     this.#native.close();
   }
 
@@ -149,7 +213,7 @@ export class Database implements AsyncDisposable {
   declare [Symbol.asyncDispose]: () => Promise<void>;
 
   #assertOpen(): void {
-    if (this.#closed) throw hiveError("CLOSED", "The database is closed.");
+    if (this.#closing !== undefined) throw hiveError("CLOSED", "The database is closed.");
   }
 }
 
@@ -186,29 +250,26 @@ function callListener(listener: (message: string) => void, reason: string): void
 }
 
 /**
- * Opens a database in memory.
- * @throws NOT_SUPPORTED for a path; ADDON_MISSING when the native engine was not built;
+ * Opens a database, in memory or in a folder.
+ * @throws DATABASE_LOCKED when the folder has a writer; CORRUPT, FORMAT_UNSUPPORTED, NO_SPACE or
+ * STORAGE, naming the file; ADDON_MISSING when the native engine was not built;
  * BACKEND_UNAVAILABLE or NO_DEVICE when a named device cannot be used
  */
 export async function openDatabase(options?: DatabaseOptions): Promise<Database> {
   checkOptions("openDatabase", options, openKeys);
-  const { path, device, memoryBudgetBytes, onWarning } = options ?? {};
-  if (path !== undefined) {
-    throw hiveError("NOT_SUPPORTED", "openDatabase: durable storage does not exist yet.", {
-      hint: "Leave path out; records are kept in memory until the process ends.",
-      details: { option: "path" },
-    });
-  }
+  const { device, memoryBudgetBytes, onWarning } = options ?? {};
   checkFunction("openDatabase", "onWarning", onWarning);
   if (memoryBudgetBytes !== undefined) {
     const max = Number.MAX_SAFE_INTEGER;
     checkInteger("openDatabase", "memoryBudgetBytes", memoryBudgetBytes, 1, max);
   }
   const loaded = loadAddon();
+  const storage = await openStorage(loaded.addon.storage, options ?? {});
   let native: NativeDevice;
   try {
     native = await loaded.addon.openDevice(nativeOpenOptions(loaded, device, memoryBudgetBytes));
   } catch (error) {
+    await storage?.close();
     throw fromNative(error) as HiveGpuError;
   }
   native.onFallback((reason) => {
@@ -221,5 +282,5 @@ export async function openDatabase(options?: DatabaseOptions): Promise<Database>
       callListener(onWarning, reason);
     }
   });
-  return new Database(native);
+  return new Database(native, storage);
 }

@@ -49,6 +49,23 @@ const table = {
   ABORTED: row("AbortError", "The caller's AbortSignal stopped the call."),
   NOT_SUPPORTED: row("InputError", "Use what the message suggests instead."),
   STORAGE: row("StorageError", "Check the storage that the message names."),
+  NO_SPACE: row("StorageError", "Free space on the disk, or raise the quota, and try again.", true),
+  CORRUPT: row(
+    "StorageError",
+    "Restore a backup, or run `npx hive-gpu verify <dir> --salvage <new dir>` to export what is " +
+      "undamaged.",
+  ),
+  FORMAT_UNSUPPORTED: row("StorageError", "Open the database with a newer version of hive-gpu."),
+  DATABASE_LOCKED: row(
+    "StorageError",
+    "Close the other writer, or open with { readOnly: true }.",
+    true,
+  ),
+  READ_ONLY: row("StateError", "Open the database without { readOnly: true }."),
+  CHANGES_TRUNCATED: row(
+    "StateError",
+    "Start from a scan or a backup, and set retainChanges so that later changes are kept.",
+  ),
   OUT_OF_MEMORY: row("ResourceError", "Free memory or store fewer records.", true),
   DEVICE_OUT_OF_MEMORY: row(
     "ResourceError",

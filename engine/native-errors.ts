@@ -21,6 +21,11 @@ const codes: Readonly<Record<string, HiveErrorCode>> = {
   HIVE_DTYPE_OVERFLOW: "DTYPE_OVERFLOW",
   HIVE_DETACHED: "DETACHED",
   HIVE_CLOSED: "CLOSED",
+  HIVE_IO: "STORAGE",
+  HIVE_NO_SPACE: "NO_SPACE",
+  HIVE_CORRUPT: "CORRUPT",
+  HIVE_FORMAT: "FORMAT_UNSUPPORTED",
+  HIVE_LOCKED: "DATABASE_LOCKED",
 };
 
 /** The codes that speak of one vector of those that were given. */

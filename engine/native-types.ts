@@ -8,6 +8,8 @@
  * thread changes meanwhile can spoil an answer but never the process.
  */
 
+import type { NativeStorage } from "./store/native-log.js";
+
 /** What the native side throws: an Error with a machine-readable code and plain details. */
 export interface NativeError extends Error {
   /**
@@ -41,6 +43,8 @@ export interface NativeAddon {
    * as the fallback of every search. Forced: that one, or rejects with the reason.
    */
   openDevice(options: NativeOpenOptions): Promise<NativeDevice>;
+  /** Files of the durable store; see store/native-log.ts. */
+  readonly storage: NativeStorage;
 }
 
 export interface NativeOpenOptions {
@@ -130,6 +134,8 @@ export interface NativeDevice {
     dimensions: number;
     metric: NativeMetric;
     dtype: NativeDtype;
+    /** Row of the first record; default 0. */
+    firstRow?: number;
   }): NativeCollection;
   /** Idempotent. Cancels what runs; collections of this device answer HIVE_CLOSED afterwards. */
   close(): void;

@@ -122,6 +122,16 @@ export function checkFunction(where: string, name: string, value: unknown): void
   throw hiveError("INVALID_ARGUMENT", `${where}: ${name} must be a function, got ${show(value)}.`);
 }
 
+/** A boolean, or undefined. */
+export function checkBoolean(where: string, name: string, value: unknown): void {
+  if (value === undefined || typeof value === "boolean") return;
+  throw hiveError(
+    "INVALID_ARGUMENT",
+    `${where}: ${name} must be true or false, got ${show(value)}.`,
+    { details: { option: name } },
+  );
+}
+
 /** An AbortSignal (of any realm), or undefined. */
 export function checkSignal(where: string, signal: unknown): AbortSignal | undefined {
   if (signal === undefined) return undefined;

@@ -1,9 +1,11 @@
 /** What the parts of one collection share. */
 import { hiveError } from "./errors.js";
-import { callNative } from "./native-errors.js";
+import { callNative, fromNative } from "./native-errors.js";
 import type { NativeDevice } from "./native-types.js";
 import type { Metric } from "./result.js";
 import { CollectionData } from "./snapshot.js";
+import type { CollectionStorage } from "./store/collection-storage.js";
+import { DurableStore } from "./store/durable.js";
 import { MemoryStore } from "./store/memory.js";
 import type { Dtype, SearchPlan } from "./types.js";
 
@@ -16,6 +18,8 @@ export class CollectionState {
   dimensions: number | undefined;
   /** Undefined while nothing was ever stored. */
   data: CollectionData | undefined;
+  /** Its files; undefined when the database is in memory. */
+  readonly storage: CollectionStorage | undefined;
   readonly #device: NativeDevice;
   #closedBy: string | undefined;
   #rowBase = 0;
@@ -26,7 +30,9 @@ export class CollectionState {
     dimensions: number | undefined,
     metric: Metric,
     dtype: Dtype,
+    storage?: CollectionStorage,
   ) {
+    this.storage = storage;
     this.#device = device;
     this.name = name;
     this.dimensions = dimensions;
@@ -35,10 +41,38 @@ export class CollectionState {
   }
 
   /** Data of its own for the first records; it becomes `data` when they are published. */
-  createData(dimensions: number): CollectionData {
-    const { metric, dtype } = this;
-    const native = callNative(() => this.#device.createCollection({ dimensions, metric, dtype }));
-    return new CollectionData(native, new MemoryStore(), dimensions, this.#rowBase);
+  async createData(dimensions: number): Promise<CollectionData> {
+    const { metric, dtype, storage } = this;
+    if (storage === undefined) {
+      const native = callNative(() => this.#device.createCollection({ dimensions, metric, dtype }));
+      return new CollectionData(native, new MemoryStore(), dimensions, this.#rowBase);
+    }
+    const log = await storage.log(dimensions);
+    const firstRow = log.state().endRow;
+    const options = { dimensions, metric, dtype, firstRow };
+    const native = callNative(() => this.#device.createCollection(options));
+    return new CollectionData(native, new DurableStore(storage, log), dimensions, 0);
+  }
+
+  /** Fixes the dimensions of a collection that has none yet; durably when it is on disk. */
+  async setDimensions(dimensions: number | undefined): Promise<void> {
+    if (dimensions === undefined || this.dimensions !== undefined) return;
+    this.dimensions = dimensions;
+    await this.storage?.commitManifest((manifest) => ({ ...manifest, dimensions }));
+  }
+
+  /** Reads what is stored, when there is something. Once, before anything else. */
+  async load(): Promise<void> {
+    const { storage } = this;
+    if (storage === undefined || storage.manifest.files.length === 0) return;
+    const data = await this.createData(storage.manifest.dimensions!);
+    try {
+      await (data.store as DurableStore).load(data.native);
+    } catch (error) {
+      data.close();
+      throw fromNative(error);
+    }
+    this.data = data;
   }
 
   /** Before data becomes visible: the collection is open, and was not given other dimensions. */
@@ -54,9 +88,10 @@ export class CollectionState {
   }
 
   /** Puts empty data in place; rows go on counting. */
-  clear(): void {
+  async clear(): Promise<void> {
     const { data } = this;
     if (data === undefined) return;
+    if (data.store instanceof DurableStore) await data.store.clear();
     const snapshot = data.acquire();
     this.#rowBase += snapshot.native.endRow;
     snapshot.release();
@@ -70,6 +105,12 @@ export class CollectionState {
     this.#closedBy = reason;
     this.data?.close();
     this.data = undefined;
+  }
+
+  /** Throws CLOSED, or READ_ONLY when the database was opened for reading only. */
+  assertWritable(): void {
+    this.assertOpen();
+    this.storage?.assertWritable();
   }
 
   /** What `explain` says when there is nothing to search. */

@@ -40,7 +40,7 @@ export class Writer {
       const state = this.#state;
       const dimensions = source.dimensions(state.dimensions);
       checkCount(source.count, state.data?.store.count ?? 0);
-      const data = state.data ?? state.createData(dimensions);
+      const data = state.data ?? (await state.createData(dimensions));
       try {
         const namer =
           (write: Write): VectorNamer =>
@@ -81,14 +81,14 @@ export class Writer {
   clear(signal: AbortSignal | undefined): Promise<void> {
     return this.#queue.run(async () => {
       this.#begin(signal);
-      this.#state.clear();
+      await this.#state.clear();
       return { value: undefined };
     }, signal);
   }
 
   #begin(signal: AbortSignal | undefined): void {
     throwIfAborted(signal);
-    this.#state.assertOpen();
+    this.#state.assertWritable();
   }
 
   async #write<T>(
@@ -116,6 +116,9 @@ export class Writer {
         throwIfAborted(signal);
         state.assertFits(data);
       }
+      // Once this has resolved, the write has happened: nothing may stop it any more.
+      const committing = batch.commit(native);
+      if (committing !== undefined) await committing;
       native.commit(batch.tombstones());
     } catch (error) {
       const nameOf = namer?.(write);

@@ -84,6 +84,10 @@ export class MemoryBatch implements StoreBatch {
     return undefined;
   }
 
+  commit(): undefined {
+    return undefined;
+  }
+
   tombstones(): Float64Array {
     return this.#tombstones.subarray(0, this.#tombstoneCount);
   }

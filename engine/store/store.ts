@@ -7,6 +7,7 @@
  * Sequences number the published batches. A reader pins the sequence it reads at; rows that a later
  * batch replaced stay readable until no pinned sequence sees them.
  */
+import type { NativeBatch } from "../native-types.js";
 import type { RecordContent } from "../record-codec.js";
 import type { Slices } from "../slices.js";
 
@@ -47,10 +48,16 @@ export interface StoreBatch {
   /** Stages the removal of a published row; false when that was done before. */
   remove(row: number): boolean;
   /**
-   * Gives the staged records their rows, in order from `firstRow`, void positions left out, and
-   * makes them as lasting as the store is. Small batches are done at once and return undefined.
+   * Gives the staged records their rows, in order from `firstRow`, void positions left out. Small
+   * batches are done at once and return undefined.
    */
   prepare(firstRow: number, slices: Slices): Promise<void> | undefined;
+  /**
+   * Makes the batch as lasting as the store is, with the vectors of `native`, which is finished.
+   * Once it has resolved, the batch must be published; when it rejects, nothing of it was stored.
+   * undefined when there is nothing to wait for. After `prepare`.
+   */
+  commit(native: NativeBatch): Promise<void> | undefined;
   /** Rows that are replaced or removed by this batch, ascending or not. After `prepare`. */
   tombstones(): Float64Array;
   /**

@@ -1,6 +1,7 @@
 // Module initialisation: the lists, probe and openDevice.
+#include "async.h"
+#include "log_object.h"
 #include "objects.h"
-#include "workers.h"
 
 namespace hive::addon {
 namespace {
@@ -96,33 +97,11 @@ Napi::Object describe(Napi::Env env, const BackendReport& report) {
   return out;
 }
 
-// Runs work on a thread of ours, then settle with its result on the JavaScript thread.
-template <class Work, class Settle>
-Napi::Value on_worker(Napi::Env env, Work work, Settle settle) {
-  const std::shared_ptr<Bridge> bridge = Environment::of(env).bridge;
-  const auto deferred = Napi::Promise::Deferred::New(env);
-  bridge->begin();
-  Workers::shared().run([bridge, deferred, work, settle] {
-    try {
-      auto result = std::make_shared<decltype(work())>(work());
-      bridge->post([deferred, settle, result](Napi::Env e) {
-        deferred.Resolve(settle(e, std::move(*result)));
-      });
-    } catch (const Failure& failure) {
-      bridge->post([deferred, failure](Napi::Env e) { deferred.Reject(to_error(e, failure).Value()); });
-    } catch (const std::exception& error) {
-      const Failure failure("INTERNAL", error.what());
-      bridge->post([deferred, failure](Napi::Env e) { deferred.Reject(to_error(e, failure).Value()); });
-    }
-  });
-  return deferred.Promise();
-}
-
 Napi::Value probe(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const OpenOptions options = read_open_options(info, 0);
     return on_worker(
-        info.Env(), [options] { return probe_backends(options); },
+        info.Env(), Workers::shared(), [options] { return probe_backends(options); },
         [](Napi::Env env, const std::vector<BackendReport>& reports) -> Napi::Value {
           Napi::Array out = Napi::Array::New(env);
           uint32_t i = 0;
@@ -136,7 +115,7 @@ Napi::Value open_device(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const OpenOptions options = read_open_options(info, 0);
     return on_worker(
-        info.Env(), [options] { return choose_device(options); },
+        info.Env(), Workers::shared(), [options] { return choose_device(options); },
         [](Napi::Env env, DeviceChoice choice) -> Napi::Value {
           return DeviceObject::create(env, std::move(choice));
         });
@@ -151,6 +130,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
     environment->collection = Napi::Persistent(CollectionObject::define(env));
     environment->batch = Napi::Persistent(BatchObject::define(env));
     environment->snapshot = Napi::Persistent(SnapshotObject::define(env));
+    environment->log = Napi::Persistent(LogObject::define(env));
+    environment->log_batch = Napi::Persistent(LogBatchObject::define(env));
     if (napi_set_instance_data(env, environment.get(), delete_environment, nullptr) != napi_ok) {
       throw Failure("INTERNAL", "The environment refused instance data.");
     }
@@ -158,6 +139,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
     exports.Set("abi", Napi::Number::New(env, HIVE_BACKEND_ABI));
     exports.Set("lists", make_lists(env));
     exports.Set("probe", Napi::Function::New(env, probe, "probe"));
+    define_storage(env, exports);
     exports.Set("openDevice", Napi::Function::New(env, open_device, "openDevice"));
     return exports;
   });

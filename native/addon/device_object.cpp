@@ -47,6 +47,11 @@ constexpr const char* kDtypes[] = {
 
 }  // namespace
 
+uint32_t find_metric(const std::string& name) { return find_name(name, kMetrics, "metric"); }
+uint32_t find_dtype(const std::string& name) { return find_name(name, kDtypes, "dtype"); }
+const char* metric_name(uint32_t metric) { return kMetrics[metric]; }
+const char* dtype_name(uint32_t dtype) { return kDtypes[dtype]; }
+
 OpenOptions read_open_options(const Napi::CallbackInfo& info, size_t index) {
   const Napi::Object object = object_arg(info, index, "options");
   OpenOptions options;
@@ -202,10 +207,11 @@ Napi::Value DeviceObject::create_collection(const Napi::CallbackInfo& info) {
     const Napi::Object options = object_arg(info, 0, "options");
     const uint64_t dim = integer_of(options, "dimensions", 65536);
     if (dim < 1) throw Failure("INVALID_ARGUMENT", "native: dimensions must be 1 to 65536.");
-    const uint32_t metric = find_name(string_of(options, "metric"), kMetrics, "metric");
-    const uint32_t dtype = find_name(string_of(options, "dtype"), kDtypes, "dtype");
+    const uint32_t metric = find_metric(string_of(options, "metric"));
+    const uint32_t dtype = find_dtype(string_of(options, "dtype"));
     auto collection = std::make_shared<Collection>(static_cast<uint32_t>(dim), metric, dtype,
-                                                   runner()->choice().device->segment_bytes_max());
+                                                   runner()->choice().device->segment_bytes_max(),
+                                                   integer_of(options, "firstRow", kRowMax));
     return CollectionObject::create(info.Env(), {runner(), std::move(collection), closed_});
   });
 }

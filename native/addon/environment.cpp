@@ -132,6 +132,14 @@ Napi::Error to_error(Napi::Env env, const Failure& failure) {
       details.Set("element", Napi::Number::New(env, static_cast<double>(failure.element())));
     }
     error.Set("details", details);
+  } else if (!failure.file().empty()) {
+    Napi::Object details = Napi::Object::New(env);
+    details.Set("file", Napi::String::New(env, failure.file()));
+    if (failure.offset() >= 0) {
+      details.Set("offset", Napi::Number::New(env, static_cast<double>(failure.offset())));
+    }
+    if (failure.system() != 0) details.Set("errno", Napi::Number::New(env, failure.system()));
+    error.Set("details", details);
   }
   return error;
 }

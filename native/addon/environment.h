@@ -58,6 +58,8 @@ struct Environment {
   Napi::FunctionReference collection;
   Napi::FunctionReference batch;
   Napi::FunctionReference snapshot;
+  Napi::FunctionReference log;
+  Napi::FunctionReference log_batch;
 
   static Environment& of(Napi::Env env);
 };

@@ -9,6 +9,11 @@ namespace hive::addon {
 OpenOptions read_open_options(const Napi::CallbackInfo& info, size_t index);
 Napi::Object describe_device(Napi::Env env, const std::string& backend, uint32_t index,
                              const hive_device_info& info);
+// Numbers of the names in the .def lists; throw INVALID_ARGUMENT for others.
+uint32_t find_metric(const std::string& name);
+uint32_t find_dtype(const std::string& name);
+const char* metric_name(uint32_t metric);
+const char* dtype_name(uint32_t dtype);
 Napi::Value make_result(Napi::Env env, Search& search, uint32_t k);
 
 class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
@@ -49,6 +54,11 @@ class CollectionObject : public Napi::ObjectWrap<CollectionObject> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object create(Napi::Env env, Context context);
   explicit CollectionObject(const Napi::CallbackInfo& info);
+  // Throws CLOSED.
+  const std::shared_ptr<Collection>& shared() const {
+    context_.check();
+    return context_.collection;
+  }
 
  private:
   Napi::Value get_dimensions(const Napi::CallbackInfo& info);
@@ -65,6 +75,11 @@ class BatchObject : public Napi::ObjectWrap<BatchObject> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object create(Napi::Env env, Context context);
   explicit BatchObject(const Napi::CallbackInfo& info);
+  // Throws CLOSED.
+  const std::shared_ptr<Batch>& shared() const {
+    (void)batch();
+    return batch_;
+  }
 
  private:
   Batch& batch() const;

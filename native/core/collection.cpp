@@ -36,12 +36,29 @@ void copy_row(const Segment& from, uint32_t from_slot, const Segment& to, uint32
 
 }  // namespace
 
-Collection::Collection(uint32_t dim, uint32_t metric, uint32_t dtype, uint64_t max_segment_bytes)
+Collection::Collection(uint32_t dim, uint32_t metric, uint32_t dtype, uint64_t max_segment_bytes,
+                       uint64_t first_row)
     : dim_(dim),
       metric_(metric),
       dtype_(dtype),
-      capacity_(choose_capacity(dim, dtype, max_segment_bytes)),
-      published_(std::make_shared<Snapshot>()) {}
+      capacity_(choose_capacity(dim, dtype, max_segment_bytes)) {
+  auto empty = std::make_shared<Snapshot>();
+  empty->end_row = first_row;
+  published_ = std::move(empty);
+}
+
+void Collection::restore(std::vector<std::shared_ptr<Segment>> segments, uint64_t end_row) {
+  auto next = std::make_shared<Snapshot>();
+  for (std::shared_ptr<Segment>& segment : segments) {
+    const uint32_t rows = segment->capacity();
+    next->total_rows += rows;
+    next->segments.push_back({std::move(segment), rows, rows, nullptr});
+  }
+  next->live_rows = next->total_rows;
+  next->end_row = end_row;
+  const std::lock_guard lock(mutex_);
+  published_ = std::move(next);
+}
 
 std::shared_ptr<const Snapshot> Collection::snapshot() const {
   const std::lock_guard lock(mutex_);

@@ -27,8 +27,9 @@ struct CollectionStats {
 
 class Collection : public std::enable_shared_from_this<Collection> {
  public:
-  // max_segment_bytes: the greatest segment the device takes.
-  Collection(uint32_t dim, uint32_t metric, uint32_t dtype, uint64_t max_segment_bytes);
+  // max_segment_bytes: the greatest segment the device takes. first_row: of the first record.
+  Collection(uint32_t dim, uint32_t metric, uint32_t dtype, uint64_t max_segment_bytes,
+             uint64_t first_row = 0);
 
   uint32_t dim() const { return dim_; }
   uint32_t metric() const { return metric_; }
@@ -38,6 +39,11 @@ class Collection : public std::enable_shared_from_this<Collection> {
   // Throws when another batch is open.
   std::shared_ptr<Batch> begin();
   CollectionStats stats() const;
+  // Rows that a segment of this collection takes at most.
+  uint32_t segment_capacity() const { return capacity_; }
+  // Publishes segments that were filled elsewhere, ascending by row, all live. Only once, before
+  // the first batch; end_row is above all their rows.
+  void restore(std::vector<std::shared_ptr<Segment>> segments, uint64_t end_row);
   // Blocks until no compaction is running (tests).
   void settle();
 
@@ -58,7 +64,6 @@ class Collection : public std::enable_shared_from_this<Collection> {
   void replace_compacted(const Snapshot& source, size_t first, size_t last,
                          std::shared_ptr<Segment> merged,
                          const std::vector<std::pair<size_t, uint32_t>>& origin);
-  uint32_t segment_capacity() const { return capacity_; }
 
   const uint32_t dim_;
   const uint32_t metric_;
@@ -91,6 +96,9 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void abort();
   uint64_t first_row() const { return first_row_; }
   uint64_t count() const { return count_; }
+  // Where the rows pushed so far are, in order. After finish.
+  using Span = Collection::Span;
+  const std::vector<Span>& spans() const { return spans_; }
 
  private:
   struct Target {
@@ -110,7 +118,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::shared_ptr<const Snapshot> base_;
   uint64_t first_row_ = 0;
   uint64_t count_ = 0;
-  std::vector<Collection::Span> spans_;
+  std::vector<Span> spans_;
   bool open_ = true;
 
   std::mutex mutex_;

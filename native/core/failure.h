@@ -1,6 +1,7 @@
 // How native/core reports a failure: one exception type, caught at the addon's boundary and at the
 // end of every task. code is HIVE_ plus a name of hive_status.def or one of core's own
-// (NON_FINITE, NORM_TOO_LARGE, DTYPE_OVERFLOW, DETACHED, CLOSED).
+// (NON_FINITE, NORM_TOO_LARGE, DTYPE_OVERFLOW, DETACHED, CLOSED; for files IO, NO_SPACE, CORRUPT,
+// LOCKED, FORMAT).
 #pragma once
 
 #include <cstdint>
@@ -24,11 +25,25 @@ class Failure : public std::exception {
   int64_t index() const { return index_; }      // offending vector; -1 = none
   int64_t element() const { return element_; }  // offending element in it; -1 = none
 
+  // For the durable store: the file, the byte in it (-1 = none), the system's errno (0 = none).
+  Failure& in_file(std::string file, int64_t offset, int system = 0) {
+    file_ = std::move(file);
+    offset_ = offset;
+    system_ = system;
+    return *this;
+  }
+  const std::string& file() const { return file_; }
+  int64_t offset() const { return offset_; }
+  int system() const { return system_; }
+
  private:
   std::string code_;
   std::string message_;
   int64_t index_;
   int64_t element_;
+  std::string file_;
+  int64_t offset_ = -1;
+  int system_ = 0;
 };
 
 // Name of a status without the prefix.

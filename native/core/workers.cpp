@@ -12,6 +12,11 @@ Workers& Workers::shared() {
   return *workers;
 }
 
+Workers& Workers::files() {
+  static Workers* const workers = new Workers();
+  return *workers;
+}
+
 Workers::~Workers() {
   {
     const std::lock_guard lock(mutex_);

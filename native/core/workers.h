@@ -14,6 +14,9 @@ namespace hive {
 class Workers {
  public:
   static Workers& shared();
+  // A set of its own for reading, writing and syncing files, so that a slow disk never holds up
+  // conversions.
+  static Workers& files();
   // Tasks must not throw.
   void run(std::function<void()> task);
   ~Workers();

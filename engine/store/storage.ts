@@ -1,0 +1,340 @@
+/** A database on disk: its folder, lock, manifest and collections. */
+import { randomBytes } from "node:crypto";
+import fs from "node:fs/promises";
+import path from "node:path";
+import { hiveError } from "../errors.js";
+import { fromNative } from "../native-errors.js";
+import type { Metric } from "../result.js";
+import type { Dtype } from "../types.js";
+import { CollectionStorage } from "./collection-storage.js";
+import { Committer } from "./committer.js";
+import { type CollectionManifest, type DatabaseManifest, Manifest } from "./manifest.js";
+import { formatVersion } from "./manifest.js";
+import type { NativeLock, NativeStorage } from "./native-log.js";
+
+/** How a write is acknowledged: see docs/reliability.md. */
+export type Durability = "sync" | "os";
+
+/** Options of a database on disk. */
+export interface StorageOptions {
+  durability: Durability;
+  readOnly: boolean;
+  /** undefined: as it was. */
+  retainChanges: boolean | undefined;
+}
+
+/** Where the parts of a database are. */
+export interface Directories {
+  root: string;
+  lock: string;
+  index: string;
+  segments: string;
+}
+
+/** The layout of a database's folder. */
+export function directoriesOf(root: string): Directories {
+  return {
+    root,
+    lock: path.join(root, "lock"),
+    index: path.join(root, "index"),
+    segments: path.join(root, "segments"),
+  };
+}
+
+/** Collection and number that a segment file's name says, or undefined for other names. */
+export function parseFileName(name: string): { collection: number; number: number } | undefined {
+  const match = /^(\d{8,16})-(\d{8,16})\.seg$/.exec(name);
+  return match === null ? undefined : { collection: Number(match[1]), number: Number(match[2]) };
+}
+
+/** The name of a segment file. */
+export function fileName(collection: number, number: number): string {
+  const digits = (n: number): string => String(n).padStart(8, "0");
+  return `${digits(collection)}-${digits(number)}.seg`;
+}
+
+function ioError(doing: string, where: string, cause: unknown): Error {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const full = /ENOSPC|EDQUOT|EFBIG/.test(text);
+  return hiveError(full ? "NO_SPACE" : "STORAGE", `Cannot ${doing} ${where}: ${text}.`, {
+    details: { file: where },
+    cause,
+  });
+}
+
+/** An open database on disk. */
+export class DatabaseStorage {
+  readonly native: NativeStorage;
+  readonly directories: Directories;
+  readonly readOnly: boolean;
+  /** Whether commits wait for the device. */
+  readonly sync: boolean;
+  readonly committer: Committer;
+  readonly #manifest: Manifest;
+  readonly #lock: NativeLock | undefined;
+  readonly #collections = new Map<string, CollectionStorage>();
+  /** Files to remove once nobody holds them. */
+  readonly #doomed: string[] = [];
+  #holds = 0;
+
+  private constructor(
+    native: NativeStorage,
+    directories: Directories,
+    options: StorageOptions,
+    lock: NativeLock | undefined,
+    manifest: Manifest,
+    database: DatabaseManifest,
+  ) {
+    this.native = native;
+    this.directories = directories;
+    this.readOnly = options.readOnly;
+    this.sync = options.durability === "sync";
+    this.committer = new Committer(manifest, database);
+    this.#manifest = manifest;
+    this.#lock = lock;
+    for (const one of manifest.collections()) {
+      this.#collections.set(one.name, new CollectionStorage(this, one));
+    }
+  }
+
+  /** Opens the database in `root`; makes a new one when there is none and it is not read-only. */
+  static async open(
+    native: NativeStorage,
+    root: string,
+    options: StorageOptions,
+  ): Promise<DatabaseStorage> {
+    const directories = directoriesOf(path.resolve(root));
+    const { readOnly } = options;
+    const lock = readOnly ? undefined : await prepareFolders(native, directories);
+    let manifest: Manifest | undefined;
+    try {
+      if (readOnly) await assertExists(directories);
+      manifest = await Manifest.open(directories.index, native, {
+        readOnly,
+        sync: options.durability === "sync",
+      });
+      const database = await readDatabase(native, manifest, directories, options);
+      const storage = new DatabaseStorage(
+        native,
+        directories,
+        options,
+        lock,
+        manifest,
+        database,
+      );
+      if (!readOnly) await storage.#removeLeftovers();
+      return storage;
+    } catch (error) {
+      await manifest?.close();
+      lock?.release();
+      throw fromNative(error);
+    }
+  }
+
+  /** Changes from here on are kept; null: none are. */
+  get retainFrom(): number | null {
+    return this.committer.database.retainFrom;
+  }
+
+  collection(name: string): CollectionStorage | undefined {
+    return this.#collections.get(name);
+  }
+
+  /** In the order of their creation. */
+  collections(): CollectionStorage[] {
+    return [...this.#collections.values()].toSorted((a, b) => a.manifest.number - b.manifest.number);
+  }
+
+  /** Makes a collection, durably. */
+  async create(
+    name: string,
+    dimensions: number | undefined,
+    metric: Metric,
+    dtype: Dtype,
+  ): Promise<CollectionStorage> {
+    this.assertWritable();
+    const made: { manifest?: CollectionManifest } = {};
+    await this.committer.commit({
+      append: async (sequence) => {
+        // Jobs of one group see the same database, and two new collections need two numbers.
+        const number = this.#takeNumber();
+        made.manifest = {
+          number,
+          name,
+          metric,
+          dtype,
+          dimensions: dimensions ?? null,
+          files: [],
+          nextFile: 1,
+          endRow: 0,
+          count: 0,
+          digest: "0".repeat(16),
+          sequence,
+          horizon: 0,
+        };
+        return { number, manifest: made.manifest, database: { nextCollection: number + 1 } };
+      },
+      abandon: async () => undefined,
+      committed: () => undefined,
+    });
+    const storage = new CollectionStorage(this, made.manifest!);
+    this.#collections.set(name, storage);
+    return storage;
+  }
+
+  #nextNumber = 0;
+  #takeNumber(): number {
+    this.#nextNumber = Math.max(this.#nextNumber, this.committer.database.nextCollection);
+    return this.#nextNumber++;
+  }
+
+  async drop(name: string): Promise<void> {
+    await this.#collections.get(name)!.drop();
+    this.#collections.delete(name);
+  }
+
+  /** Removes files that no manifest names any more, once nobody holds them. */
+  removeFiles(collection: number, files: readonly { number: number }[]): void {
+    for (const { number } of files) {
+      this.#doomed.push(path.join(this.directories.segments, fileName(collection, number)));
+    }
+    this.#removeDoomed();
+  }
+
+  #removeDoomed(): void {
+    if (this.#holds > 0) return;
+    for (const file of this.#doomed.splice(0)) {
+      // A file that stays is removed at the next open.
+      fs.rm(file, { force: true }).catch(() => undefined);
+    }
+  }
+
+  /** Keeps every file that is named now until `release`. */
+  async hold(): Promise<void> {
+    this.#holds++;
+    await Promise.all(this.collections().map((one) => one.compactor.hold()));
+  }
+
+  release(): void {
+    this.#holds--;
+    for (const one of this.collections()) one.compactor.release();
+    this.#removeDoomed();
+  }
+
+  assertWritable(): void {
+    if (!this.readOnly) return;
+    throw hiveError("READ_ONLY", "The database was opened with { readOnly: true }.");
+  }
+
+  async close(): Promise<void> {
+    for (const one of this.#collections.values()) await one.compactor.stop();
+    await this.committer.drain();
+    for (const one of this.#collections.values()) await one.close();
+    await this.#manifest.close();
+    this.#lock?.release();
+  }
+
+  /** Removes what a crash left: files that no manifest names. */
+  async #removeLeftovers(): Promise<void> {
+    const { segments } = this.directories;
+    const named = new Set<string>();
+    for (const { manifest } of this.#collections.values()) {
+      for (const { number } of manifest.files) named.add(fileName(manifest.number, number));
+    }
+    for (const name of await fs.readdir(segments)) {
+      if (parseFileName(name) === undefined || named.has(name)) continue;
+      await fs.rm(path.join(segments, name), { force: true });
+    }
+  }
+}
+
+/** Makes the folders and takes the lock. */
+async function prepareFolders(
+  native: NativeStorage,
+  directories: Directories,
+): Promise<NativeLock> {
+  const { root, index, segments } = directories;
+  let lock: NativeLock;
+  try {
+    await fs.mkdir(root, { recursive: true });
+    lock = native.lock(directories.lock);
+  } catch (error) {
+    throw isSystemError(error) ? ioError("create", root, error) : fromNative(error);
+  }
+  try {
+    await fs.mkdir(index, { recursive: true });
+    await fs.mkdir(segments, { recursive: true });
+    await native.syncDirectory(path.dirname(root));
+  } catch (error) {
+    lock.release();
+    throw isSystemError(error) ? ioError("create folders in", root, error) : fromNative(error);
+  }
+  return lock;
+}
+
+function isSystemError(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" && !code.startsWith("HIVE_");
+}
+
+async function assertExists({ root, index }: Directories): Promise<void> {
+  try {
+    await fs.access(path.join(index, "data.mdb"));
+  } catch (error) {
+    throw hiveError("STORAGE", `There is no database in ${root}.`, {
+      hint: "Open it without { readOnly: true } once, which makes it.",
+      details: { file: root },
+      cause: error,
+    });
+  }
+}
+
+/** What the manifest says of the database; writes the first entry of a new one. */
+async function readDatabase(
+  native: NativeStorage,
+  manifest: Manifest,
+  directories: Directories,
+  options: StorageOptions,
+): Promise<DatabaseManifest> {
+  let database = manifest.database();
+  if (database !== undefined && database.format !== formatVersion) {
+    const message = `The database in ${directories.root} has format ${database.format}; this version reads format ${formatVersion}.`;
+    throw hiveError("FORMAT_UNSUPPORTED", message, { details: { format: database.format } });
+  }
+  if (options.readOnly) {
+    if (database !== undefined) return database;
+    throw hiveError("STORAGE", `The database in ${directories.root} was never completed.`);
+  }
+  const before = database;
+  if (database === undefined) {
+    await assertNoSegments(directories);
+    database = {
+      format: formatVersion,
+      id: randomBytes(16).toString("hex"),
+      sequence: 0,
+      nextCollection: 1,
+      retainFrom: null,
+    };
+  }
+  if (options.retainChanges === true && database.retainFrom === null) {
+    database = { ...database, retainFrom: database.sequence + 1 };
+  } else if (options.retainChanges === false && database.retainFrom !== null) {
+    database = { ...database, retainFrom: null };
+  }
+  if (database !== before) {
+    await manifest.commit({ database, collections: new Map() });
+    await native.syncDirectory(directories.index);
+    await native.syncDirectory(directories.root);
+  }
+  return database;
+}
+
+/** Segment files without an index are a damaged database, not a new one. */
+async function assertNoSegments({ root, segments }: Directories): Promise<void> {
+  const names = await fs.readdir(segments);
+  if (!names.some((name) => parseFileName(name) !== undefined)) return;
+  throw hiveError("CORRUPT", `The database in ${root} has segment files but no index.`, {
+    hint: "Run `npx hive-gpu verify <dir> --rebuild` to make a new index from the segment files.",
+    details: { file: root },
+  });
+}
