@@ -222,6 +222,7 @@ export class Collection<M extends object = Metadata> implements VectorCollection
       recordBytes: store?.recordBytes ?? 0,
       reservedRecordBytes: store?.reservedBytes ?? 0,
       retainedRows: store?.retainedRows ?? 0,
+      ...state.storage?.stats(),
     };
   }
 

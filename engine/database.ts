@@ -173,6 +173,17 @@ export class Database implements AsyncDisposable {
     return true;
   }
 
+  /**
+   * Rewrites the files of a database in a folder without what was replaced or deleted, as far as
+   * no reader needs it and changes are not retained. Writing and searching go on meanwhile. Without
+   * a call this happens in the background once most of a file is dead.
+   */
+  async compact(): Promise<void> {
+    this.#assertOpen();
+    this.#storage?.assertWritable();
+    for (const one of this.#storage?.collections() ?? []) await one.compactor.compactAll();
+  }
+
   /** Figures about the database and its device. */
   async stats(): Promise<DatabaseStats> {
     this.#assertOpen();

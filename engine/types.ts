@@ -161,4 +161,9 @@ export interface CollectionStats {
   reservedRecordBytes: number;
   /** Rows replaced or deleted and kept for a search or scan that still sees them. */
   retainedRows: number;
+  /** In a folder: a hash over all records, 16 hex digits; equal for equal records, whatever the
+   * order of the writes. */
+  digest?: string;
+  /** In a folder: bytes of its segment files. */
+  fileBytes?: number;
 }

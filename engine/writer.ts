@@ -8,6 +8,7 @@ import { checkId } from "./ids.js";
 import { limits } from "./limits.js";
 import { type VectorNamer, fromNative } from "./native-errors.js";
 import type { NativeBatch } from "./native-types.js";
+import { Join } from "./join.js";
 import { show } from "./options.js";
 import { Slices } from "./slices.js";
 import type { CollectionData } from "./snapshot.js";
@@ -29,33 +30,61 @@ type Fill<T> = (write: Write) => Promise<T>;
 export class Writer {
   readonly #state: CollectionState;
   readonly #queue = new WriteQueue();
+  /** Upserts that wait for their turn and may be joined by others. */
+  #join: Join | undefined;
 
   constructor(state: CollectionState) {
     this.#state = state;
   }
 
   upsert(source: RecordSource, options: WriteOptions): Promise<string[]> {
-    return this.#queue.run(async () => {
-      this.#begin(options.signal);
-      const state = this.#state;
-      const dimensions = source.dimensions(state.dimensions);
-      checkCount(source.count, state.data?.store.count ?? 0);
-      const data = state.data ?? (await state.createData(dimensions));
-      try {
-        const namer =
-          (write: Write): VectorNamer =>
-          (index) =>
-            nameVector(source, write, index);
-        const fill: Fill<string[]> = (write) => fillFrom(source, write, options);
-        return await this.#write(data, source.count, options, fill, namer);
-      } catch (error) {
-        if (data !== state.data) data.close();
-        throw error;
-      }
-    }, options.signal);
+    if (Join.takes(source, options)) return this.#joinedUpsert(source);
+    this.#join = undefined;
+    return this.#queue.run(() => this.#upsert(source, options), options.signal);
+  }
+
+  /** Small upserts that wait for the same turn become one write and share its syncs. */
+  #joinedUpsert(source: RecordSource): Promise<string[]> {
+    if (this.#join?.hasRoom(source) === true) return this.#join.add(source);
+    const join = new Join();
+    this.#join = join;
+    const ids = join.add(source);
+    const run = this.#queue.run(async () => {
+      if (this.#join === join) this.#join = undefined;
+      let tail: Promise<void> | undefined;
+      await join.run(async (joined) => {
+        await tail;
+        const outcome = await this.#upsert(joined, {});
+        ({ tail } = outcome);
+        return outcome.value;
+      });
+      return { value: undefined, tail };
+    });
+    void run;
+    return ids;
+  }
+
+  async #upsert(source: RecordSource, options: WriteOptions): Promise<WriteOutcome<string[]>> {
+    this.#begin(options.signal);
+    const state = this.#state;
+    const dimensions = source.dimensions(state.dimensions);
+    checkCount(source.count, state.data?.store.count ?? 0);
+    const data = state.data ?? (await state.createData(dimensions));
+    try {
+      const namer =
+        (write: Write): VectorNamer =>
+        (index) =>
+          nameVector(source, write, index);
+      const fill: Fill<string[]> = (write) => fillFrom(source, write, options);
+      return await this.#write(data, source.count, options, fill, namer);
+    } catch (error) {
+      if (data !== state.data) data.close();
+      throw error;
+    }
   }
 
   update(updates: readonly RecordUpdate<object>[], options: WriteOptions): Promise<void> {
+    this.#join = undefined;
     return this.#queue.run(async () => {
       this.#begin(options.signal);
       const { data } = this.#state;
@@ -70,6 +99,7 @@ export class Writer {
   }
 
   remove(ids: readonly string[], signal: AbortSignal | undefined): Promise<number> {
+    this.#join = undefined;
     return this.#queue.run(async () => {
       this.#begin(signal);
       const { data } = this.#state;
@@ -79,6 +109,7 @@ export class Writer {
   }
 
   clear(signal: AbortSignal | undefined): Promise<void> {
+    this.#join = undefined;
     return this.#queue.run(async () => {
       this.#begin(signal);
       await this.#state.clear();

@@ -1,4 +1,5 @@
 /** The files of one collection: opening, committing, compacting, dropping. */
+import path from "node:path";
 import { hiveError } from "../errors.js";
 import { fromNative } from "../native-errors.js";
 import type { NativeBatch } from "../native-types.js";
@@ -7,6 +8,7 @@ import type { JobChange } from "./committer.js";
 import { Compactor } from "./compactor.js";
 import type { CollectionManifest } from "./manifest.js";
 import type { NativeAppended, NativeLog, NativeLogBatch, NativeLogFile } from "./native-log.js";
+import { fileName } from "./directories.js";
 import type { DatabaseStorage } from "./storage.js";
 
 /** Rows made known natively between two looks at the clock. */
@@ -60,10 +62,54 @@ export class CollectionStorage {
     return this.#opening;
   }
 
+  /**
+   * After a crash: takes over a commit that is whole in the files and not in the manifest.
+   * @param newer numbers of files that the manifest does not name
+   */
+  async recover(newer: number[]): Promise<void> {
+    const { native, directories } = this.database;
+    let dimensions = this.manifest.dimensions ?? undefined;
+    if (dimensions === undefined && newer.length > 0) {
+      const file = path.join(directories.segments, fileName(this.manifest.number, newer[0]!));
+      dimensions = await native.describeFile(file, newer[0]!).then(
+        (header) => header.dimensions,
+        () => undefined,
+      );
+    }
+    if (dimensions === undefined) return;
+    const log = await this.#openNative(dimensions, newer);
+    const { sequence, count, endRow, nextFile, digest, files } = log.state();
+    log.close();
+    if (sequence <= this.manifest.sequence) return;
+    const lengths = files.map(({ number, length }) => ({ number, length }));
+    const found = { dimensions, count, endRow, nextFile, digest, files: lengths };
+    await this.database.committer.commit({
+      target: this,
+      append: async (next) => ({
+        number: this.manifest.number,
+        manifest: { ...this.manifest, ...found, sequence },
+        // The recovered commit keeps its number, and later ones are above it.
+        database: { sequence: Math.max(next, sequence) },
+      }),
+      abandon: async () => undefined,
+      committed: (made) => {
+        this.manifest = made.manifest!;
+      },
+    });
+  }
+
   async #open(dimensions: number): Promise<NativeLog> {
-    const { number, name, dtype, metric, files, nextFile, endRow } = this.manifest;
+    const log = await this.#openNative(dimensions, []);
+    this.#check(log);
+    this.#log = log;
+    this.#dimensions = dimensions;
+    return log;
+  }
+
+  #openNative(dimensions: number, newer: number[]): Promise<NativeLog> {
+    const { number, name, dtype, metric, files, nextFile, endRow, sequence } = this.manifest;
     const { native, directories, readOnly, committer } = this.database;
-    const log = await native.openLog({
+    return native.openLog({
       directory: directories.segments,
       database: committer.database.id,
       collection: number,
@@ -74,12 +120,10 @@ export class CollectionStorage {
       files,
       nextFile,
       endRow,
+      sequence,
+      newer,
       writable: !readOnly,
     });
-    this.#check(log);
-    this.#log = log;
-    this.#dimensions = dimensions;
-    return log;
   }
 
   /** The files and the manifest tell the same; either could be older than the other by damage. */
@@ -105,6 +149,7 @@ export class CollectionStorage {
   async commitBatch(batch: NativeLogBatch, vectors: NativeBatch | undefined): Promise<void> {
     const { committer, sync } = this.database;
     await committer.commit({
+      target: this,
       append: async (sequence) => {
         this.assertThere();
         const appended = await batch.append(vectors, sequence, sync);
@@ -138,6 +183,7 @@ export class CollectionStorage {
     const { number } = this.manifest;
     this.assertWritable();
     await this.database.committer.commit({
+      target: this,
       append: async (sequence) => {
         this.assertThere();
         return { number, manifest: { ...change(this.manifest, sequence), sequence } };
@@ -153,6 +199,7 @@ export class CollectionStorage {
   async drop(): Promise<void> {
     const { number } = this.manifest;
     await this.database.committer.commit({
+      target: this,
       append: async () => {
         this.assertThere();
         return { number, manifest: undefined };
@@ -163,7 +210,13 @@ export class CollectionStorage {
       },
     });
     await this.compactor.stop();
-    this.database.removeFiles(number, this.manifest.files);
+    await this.database.removeFiles(number, this.manifest.files);
+  }
+
+  /** Figures of what is committed. */
+  stats(): { digest: string; fileBytes: number } {
+    const { digest, files } = this.manifest;
+    return { digest, fileBytes: files.reduce((sum, file) => sum + file.length, 0) };
   }
 
   assertThere(): void {

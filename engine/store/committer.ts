@@ -17,6 +17,8 @@ export interface JobChange {
 
 /** One write on its way to the disk. */
 export interface CommitJob {
+  /** Jobs of one target start from each other's result, so a group has one of them at most. */
+  target: object;
   /** Appends and syncs. A rejection fails this job alone. */
   append(sequence: number): Promise<JobChange>;
   /** Undoes `append`; must not reject. */
@@ -85,13 +87,25 @@ export class Committer {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const group = this.#waiting;
-      this.#waiting = [];
-      await this.#commitGroup(group);
+      await this.#commitGroup(this.#takeGroup());
       // Writers publish before the next group starts, and others get to join it.
       if (this.#waiting.length > 0) await nextTurn();
     }
     this.#running = undefined;
+  }
+
+  /** The first waiting job of each target. */
+  #takeGroup(): Waiting[] {
+    const targets = new Set<object>();
+    const group: Waiting[] = [];
+    const rest: Waiting[] = [];
+    for (const one of this.#waiting) {
+      const { target } = one.job;
+      (targets.has(target) ? rest : group).push(one);
+      targets.add(target);
+    }
+    this.#waiting = rest;
+    return group;
   }
 
   async #commitGroup(group: Waiting[]): Promise<void> {

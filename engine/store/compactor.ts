@@ -49,7 +49,7 @@ export class Compactor {
 
   /** Compacts every file that has dead rows, the tail too. */
   async compactAll(): Promise<void> {
-    await this.#running;
+    while (this.#running !== undefined) await this.#running;
     if (this.#stopped) return;
     this.failure = undefined;
     this.#storage.openLog?.seal();
@@ -63,7 +63,7 @@ export class Compactor {
   /** No file is replaced until `release`. */
   async hold(): Promise<void> {
     this.#held++;
-    await this.#running;
+    while (this.#running !== undefined) await this.#running;
   }
 
   release(): void {
@@ -73,7 +73,7 @@ export class Compactor {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#running;
+    while (this.#running !== undefined) await this.#running;
   }
 
   async #work(all: boolean): Promise<void> {
@@ -129,6 +129,7 @@ export class Compactor {
     const made = await log.compact(first, count, Number.MAX_SAFE_INTEGER);
     const { number } = storage.manifest;
     await storage.database.committer.commit({
+      target: storage,
       append: async (sequence) => {
         storage.assertThere();
         return { number, manifest: replaced(storage.manifest, made, sequence) };

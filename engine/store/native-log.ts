@@ -3,12 +3,7 @@
  * describes them. Failures have the codes HIVE_IO, HIVE_NO_SPACE, HIVE_CORRUPT, HIVE_FORMAT and
  * HIVE_LOCKED, with `details.file`, and `details.offset` where there is one.
  */
-import type {
-  NativeBatch,
-  NativeCollection,
-  NativeDtype,
-  NativeMetric,
-} from "../native-types.js";
+import type { NativeBatch, NativeCollection, NativeDtype, NativeMetric } from "../native-types.js";
 
 /** A segment file and how much of it is committed. */
 export interface NativeLogFile {
@@ -31,7 +26,12 @@ export interface NativeLogOptions {
   files: { number: number; length?: number | undefined }[];
   nextFile: number;
   endRow: number;
-  /** Cuts off what is beyond the committed lengths. */
+  /** Of the last commit that the manifest knows. */
+  sequence: number;
+  /** Writable: numbers of files that the manifest does not name and that may go on where the last
+   * one ends, ascending. Whole commits found there, or behind the last file's length, are kept. */
+  newer?: number[];
+  /** Cuts off what is beyond the commits. */
   writable: boolean;
   /** Skips damage and lists it in `problems`. */
   tolerant?: boolean;

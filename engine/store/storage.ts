@@ -6,6 +6,7 @@ import { hiveError } from "../errors.js";
 import { fromNative } from "../native-errors.js";
 import type { Metric } from "../result.js";
 import type { Dtype } from "../types.js";
+import { type Directories, directoriesOf, fileName, parseFileName } from "./directories.js";
 import { CollectionStorage } from "./collection-storage.js";
 import { Committer } from "./committer.js";
 import { type CollectionManifest, type DatabaseManifest, Manifest } from "./manifest.js";
@@ -21,36 +22,6 @@ export interface StorageOptions {
   readOnly: boolean;
   /** undefined: as it was. */
   retainChanges: boolean | undefined;
-}
-
-/** Where the parts of a database are. */
-export interface Directories {
-  root: string;
-  lock: string;
-  index: string;
-  segments: string;
-}
-
-/** The layout of a database's folder. */
-export function directoriesOf(root: string): Directories {
-  return {
-    root,
-    lock: path.join(root, "lock"),
-    index: path.join(root, "index"),
-    segments: path.join(root, "segments"),
-  };
-}
-
-/** Collection and number that a segment file's name says, or undefined for other names. */
-export function parseFileName(name: string): { collection: number; number: number } | undefined {
-  const match = /^(\d{8,16})-(\d{8,16})\.seg$/.exec(name);
-  return match === null ? undefined : { collection: Number(match[1]), number: Number(match[2]) };
-}
-
-/** The name of a segment file. */
-export function fileName(collection: number, number: number): string {
-  const digits = (n: number): string => String(n).padStart(8, "0");
-  return `${digits(collection)}-${digits(number)}.seg`;
 }
 
 function ioError(doing: string, where: string, cause: unknown): Error {
@@ -114,15 +85,11 @@ export class DatabaseStorage {
         sync: options.durability === "sync",
       });
       const database = await readDatabase(native, manifest, directories, options);
-      const storage = new DatabaseStorage(
-        native,
-        directories,
-        options,
-        lock,
-        manifest,
-        database,
-      );
-      if (!readOnly) await storage.#removeLeftovers();
+      const storage = new DatabaseStorage(native, directories, options, lock, manifest, database);
+      if (!readOnly) {
+        await storage.#recover();
+        await storage.#removeLeftovers();
+      }
       return storage;
     } catch (error) {
       await manifest?.close();
@@ -142,7 +109,9 @@ export class DatabaseStorage {
 
   /** In the order of their creation. */
   collections(): CollectionStorage[] {
-    return [...this.#collections.values()].toSorted((a, b) => a.manifest.number - b.manifest.number);
+    return [...this.#collections.values()].toSorted(
+      (a, b) => a.manifest.number - b.manifest.number,
+    );
   }
 
   /** Makes a collection, durably. */
@@ -155,6 +124,8 @@ export class DatabaseStorage {
     this.assertWritable();
     const made: { manifest?: CollectionManifest } = {};
     await this.committer.commit({
+      // New collections may share a group: nothing of theirs is shared.
+      target: made,
       append: async (sequence) => {
         // Jobs of one group see the same database, and two new collections need two numbers.
         const number = this.#takeNumber();
@@ -194,18 +165,18 @@ export class DatabaseStorage {
   }
 
   /** Removes files that no manifest names any more, once nobody holds them. */
-  removeFiles(collection: number, files: readonly { number: number }[]): void {
+  async removeFiles(collection: number, files: readonly { number: number }[]): Promise<void> {
     for (const { number } of files) {
       this.#doomed.push(path.join(this.directories.segments, fileName(collection, number)));
     }
-    this.#removeDoomed();
+    await this.#removeDoomed();
   }
 
-  #removeDoomed(): void {
+  async #removeDoomed(): Promise<void> {
     if (this.#holds > 0) return;
     for (const file of this.#doomed.splice(0)) {
       // A file that stays is removed at the next open.
-      fs.rm(file, { force: true }).catch(() => undefined);
+      await fs.rm(file, { force: true }).catch(() => undefined);
     }
   }
 
@@ -218,7 +189,7 @@ export class DatabaseStorage {
   release(): void {
     this.#holds--;
     for (const one of this.collections()) one.compactor.release();
-    this.#removeDoomed();
+    void this.#removeDoomed();
   }
 
   assertWritable(): void {
@@ -234,6 +205,23 @@ export class DatabaseStorage {
     this.#lock?.release();
   }
 
+  /** Takes over commits that a crash kept from the manifest; see RecordLog::recover. */
+  async #recover(): Promise<void> {
+    const { segments } = this.directories;
+    const names = (await fs.readdir(segments)).map(parseFileName);
+    for (const storage of this.#collections.values()) {
+      const { number, files, nextFile } = storage.manifest;
+      const newer = names
+        .filter((file) => file?.collection === number && file.number >= nextFile)
+        .map((file) => file!.number)
+        .toSorted((a, b) => a - b);
+      const tail = files.at(-1);
+      const size =
+        tail === undefined ? 0 : await sizeOf(path.join(segments, fileName(number, tail.number)));
+      if (newer.length > 0 || size > (tail?.length ?? 0)) await storage.recover(newer);
+    }
+  }
+
   /** Removes what a crash left: files that no manifest names. */
   async #removeLeftovers(): Promise<void> {
     const { segments } = this.directories;
@@ -245,6 +233,16 @@ export class DatabaseStorage {
       if (parseFileName(name) === undefined || named.has(name)) continue;
       await fs.rm(path.join(segments, name), { force: true });
     }
+  }
+}
+
+/** Bytes of a segment file that the manifest names. */
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await fs.stat(file)).size;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ENOENT") throw ioError("look at", file, error);
+    throw hiveError("CORRUPT", `The file ${file} is missing.`, { details: { file }, cause: error });
   }
 }
 

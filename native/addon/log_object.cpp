@@ -80,6 +80,12 @@ LogSpec read_spec(const Napi::Object& o) {
   spec.identity.metric = find_metric(string_of(o, "metric"));
   spec.next_file = number_of(o, "nextFile");
   spec.end_row = number_of(o, "endRow");
+  spec.sequence = number_of(o, "sequence");
+  const Napi::Value newer = o.Get("newer");
+  for (uint32_t i = 0; newer.IsArray() && i < newer.As<Napi::Array>().Length(); ++i) {
+    spec.newer.push_back(static_cast<uint64_t>(
+        newer.As<Napi::Array>().Get(i).ToNumber().Int64Value()));
+  }
   spec.writable = flag_of(o, "writable");
   spec.tolerant = flag_of(o, "tolerant");
   const Napi::Value files = o.Get("files");

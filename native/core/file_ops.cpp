@@ -107,6 +107,9 @@ std::shared_ptr<File> File::open(const std::string& path, Mode mode) {
                     : mode == Mode::kReadWrite ? O_RDWR
                                                : O_RDWR | O_CREAT | O_TRUNC;
   const int fd = retried([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
+  if (fd < 0 && errno == ENOENT && mode != Mode::kCreate) {
+    throw Failure("CORRUPT", "The file " + path + " is missing.").in_file(path, -1, ENOENT);
+  }
   if (fd < 0) fail(what, path, errno);
   return std::shared_ptr<File>(new File(path, fd));
 }

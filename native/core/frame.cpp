@@ -1,5 +1,6 @@
 #include "frame.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -151,6 +152,21 @@ uint32_t vector_crc(const LogIdentity& identity, const char* data, const float* 
   uint32_t crc = crc32c(0, data, identity.row_bytes());
   crc = crc32c(crc, inv_norm, sizeof(float));
   return scale == nullptr ? crc : crc32c(crc, scale, sizeof(float));
+}
+
+uint32_t stored_vector_crc(const LogIdentity& identity, const char* bytes, uint64_t rows,
+                           uint64_t index) {
+  const uint64_t row_bytes = identity.row_bytes();
+  const char* norms = bytes + rows * row_bytes;
+  float norm;
+  float scale = 0;
+  std::copy_n(norms + index * sizeof norm, sizeof norm, reinterpret_cast<char*>(&norm));
+  if (identity.scaled()) {
+    const char* at = norms + rows * sizeof norm + index * sizeof scale;
+    std::copy_n(at, sizeof scale, reinterpret_cast<char*>(&scale));
+  }
+  return vector_crc(identity, bytes + index * row_bytes, &norm,
+                    identity.scaled() ? &scale : nullptr);
 }
 
 void append_u64(std::string* out, uint64_t value) {

@@ -95,6 +95,9 @@ Frame read_frame(const File& file, const LogIdentity& identity, uint64_t number,
 
 // Zeros that bring `bytes` to a multiple of kFrameAlign.
 uint64_t padding(uint64_t bytes);
+// The checksum of row `index` of a frame's vectors, [rows] elements, norms, scales.
+uint32_t stored_vector_crc(const LogIdentity& identity, const char* vectors, uint64_t rows,
+                           uint64_t index);
 uint32_t vector_crc(const LogIdentity& identity, const char* data, const float* inv_norm,
                     const float* scale);
 

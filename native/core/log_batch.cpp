@@ -66,7 +66,7 @@ class LogAppender {
       if (last.end <= kFileHeaderBytes) return last;
     }
     auto file = std::make_shared<LogFile>();
-    file->number = batch_.next_file_++;
+    file->number = log_.take_file_number();
     const std::string path = log_.path_of(file->number);
     touched.push_back({file, kFileHeaderBytes, true});
     file->file = File::open(path, File::Mode::kCreate);
@@ -219,9 +219,7 @@ class LogAppender {
 // ---- batch
 
 LogBatch::LogBatch(std::shared_ptr<RecordLog> log, size_t expected)
-    : log_(std::move(log)), positions_(expected > kSmallBatch ? 1024 : 1) {
-  next_file_ = log_->next_file_;
-}
+    : log_(std::move(log)), positions_(expected > kSmallBatch ? 1024 : 1) {}
 
 LogBatch::~LogBatch() { finish(); }
 
@@ -362,7 +360,6 @@ void LogBatch::publish() {
   log_->count_ = count_after();
   log_->digest_ = digest_after();
   log_->end_row_ = end_row_after();
-  log_->next_file_ = next_file_;
   log_->last_sequence_ = sequence_;
   for (const Touched& one : touched_) {
     one.file->length = one.end;

@@ -182,20 +182,6 @@ void decode_row(const LogIdentity& identity, const char* bytes, uint64_t rows, u
                                              out);
 }
 
-uint32_t stored_crc(const LogIdentity& identity, const char* bytes, uint64_t rows, uint64_t index) {
-  const uint64_t row_bytes = identity.row_bytes();
-  const char* norms = bytes + rows * row_bytes;
-  float norm;
-  float scale = 0;
-  std::copy_n(norms + index * sizeof norm, sizeof norm, reinterpret_cast<char*>(&norm));
-  if (identity.scaled()) {
-    const char* at = norms + rows * sizeof norm + index * sizeof scale;
-    std::copy_n(at, sizeof scale, reinterpret_cast<char*>(&scale));
-  }
-  return vector_crc(identity, bytes + index * row_bytes, &norm,
-                    identity.scaled() ? &scale : nullptr);
-}
-
 }  // namespace
 
 void load_rows(const std::shared_ptr<RecordLog>& log, const std::shared_ptr<Collection>& collection,
@@ -218,7 +204,7 @@ std::vector<float> read_vector(const RecordLog& log, uint64_t row) {
   const uint64_t index = static_cast<size_t>(at) - found->first_index;
   std::vector<char> bytes(found->count * identity.vector_bytes());
   file.file->read(found->vectors_at, bytes.data(), bytes.size());
-  if (stored_crc(identity, bytes.data(), found->count, index) != info->vector_crc) {
+  if (stored_vector_crc(identity, bytes.data(), found->count, index) != info->vector_crc) {
     throw damaged_vector(file, found->vectors_at + index * identity.row_bytes());
   }
   std::vector<float> out(identity.dim);
@@ -277,7 +263,7 @@ void ChangeReader::take(const Source& source, const Frame& frame, Changes* out) 
     at += e.record_bytes;
     if (e.sequence < from_) continue;
     if (crc32c(0, record.data(), record.size()) != e.record_crc ||
-        stored_crc(identity_, vectors.data(), h.count, i) != e.vector_crc) {
+        stored_vector_crc(identity_, vectors.data(), h.count, i) != e.vector_crc) {
       Failure failure("CORRUPT", "The file " + source.file->path() + " is damaged in the frame at " +
                                      "byte " + std::to_string(frame.offset) +
                                      ": the checksum of a record is wrong.");

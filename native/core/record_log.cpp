@@ -49,6 +49,7 @@ uint64_t record_digest(std::string_view id, uint32_t record_crc, uint32_t vector
 RecordLog::RecordLog(LogSpec spec) : spec_(std::move(spec)) {
   next_file_ = spec_.next_file;
   end_row_ = spec_.end_row;
+  last_sequence_ = spec_.sequence;
 }
 
 std::string RecordLog::path_of(uint64_t number) const {
@@ -62,14 +63,16 @@ std::shared_ptr<RecordLog> RecordLog::open(LogSpec spec) {
   const std::shared_ptr<RecordLog> log(new RecordLog(std::move(spec)));
   std::vector<uint64_t> dead;
   for (const LogSpec::FileSpec& file : log->spec_.files) {
-    log->next_file_ = std::max(log->next_file_, file.number + 1);
-    log->open_file(file, &dead);
+    log->next_file_ = std::max<uint64_t>(log->next_file_, file.number + 1);
+    log->files_.push_back(log->open_file(file, &dead));
   }
+  if (log->spec_.writable) log->recover(&dead);
   log->index_rows(dead);
   return log;
 }
 
-void RecordLog::open_file(const LogSpec::FileSpec& spec, std::vector<uint64_t>* dead) {
+std::shared_ptr<LogFile> RecordLog::open_file(const LogSpec::FileSpec& spec,
+                                              std::vector<uint64_t>* dead) {
   auto file = std::make_shared<LogFile>();
   file->number = spec.number;
   file->file = File::open(path_of(spec.number),
@@ -118,9 +121,73 @@ void RecordLog::open_file(const LogSpec::FileSpec& spec, std::vector<uint64_t>* 
   if (!whole && !spec_.tolerant && offset != limit) {
     throw corrupt(file->file->path(), offset, "a frame goes beyond what was committed");
   }
-  // What a crash left behind the last commit was never acknowledged.
-  if (spec_.writable && size > file->length) file->file->truncate(file->length);
-  files_.push_back(std::move(file));
+  return file;
+}
+
+// Looks for whole commits behind the committed length. A crash can leave one that was not yet
+// acknowledged, and an index that fell back by one transaction one that was: both are kept. What
+// is not whole was never acknowledged and is cut off.
+void RecordLog::recover(std::vector<uint64_t>* dead) {
+  std::vector<std::pair<std::shared_ptr<LogFile>, Frame>> commit;
+  const auto adopt = [&] {
+    for (const auto& [file, frame] : commit) {
+      if (files_.empty() || files_.back() != file) files_.push_back(file);
+      take_frame(file.get(), frame, file->ids.back(), dead);
+      file->length = frame.end();
+      next_file_ = std::max<uint64_t>(next_file_, file->number + 1);
+    }
+    commit.clear();
+  };
+  const auto read_on = [&](const std::shared_ptr<LogFile>& file) {
+    uint64_t offset = file->length;
+    const uint64_t size = file->file->size();
+    while (offset < size) {
+      Frame frame = read_frame(*file->file, spec_.identity, file->number, offset, size);
+      const uint64_t sequence =
+          commit.empty() ? last_sequence_ + 1 : commit.front().second.header.sequence;
+      if (!is_next(*file->file, frame, sequence)) throw Failure("CORRUPT", "Not a next frame.");
+      offset = frame.end();
+      const bool ends = frame.header.ends_commit;
+      commit.emplace_back(file, std::move(frame));
+      if (ends) adopt();
+    }
+  };
+  for (size_t newer = 0; newer <= spec_.newer.size(); ++newer) {
+    try {
+      if (newer > 0) read_on(open_file({spec_.newer[newer - 1], kFileHeaderBytes}, dead));
+      else if (!files_.empty()) read_on(files_.back());
+    } catch (const Failure& failure) {
+      // The end of what was written completely; only a failing disk is a reason to stop.
+      if (failure.code() != "HIVE_CORRUPT" && failure.code() != "HIVE_FORMAT") throw;
+      // Not the rest of a commit: perhaps what a compaction left.
+      if (!commit.empty()) break;
+    }
+  }
+  if (files_.empty()) return;
+  const auto& tail = files_.back();
+  if (tail->file->size() > tail->length) tail->file->truncate(tail->length);
+}
+
+// Whether a frame behind the committed ones belongs to a later commit, and is whole.
+bool RecordLog::is_next(const File& file, const Frame& frame, uint64_t sequence) const {
+  const FrameHeader& h = frame.header;
+  if (h.kind == FrameKind::kTombstones || h.sequence < sequence) return false;
+  if (h.kind != FrameKind::kRecords) return true;
+  std::string bytes(frame.end() - frame.records_at(), '\0');
+  file.read(frame.records_at(), bytes.data(), bytes.size());
+  uint64_t at = 0;
+  for (const RecordEntry& e : frame.entries) {
+    if (e.sequence != h.sequence || e.row < end_row_) return false;
+    if (crc32c(0, bytes.data() + at, e.record_bytes) != e.record_crc) return false;
+    at += e.record_bytes;
+  }
+  const char* vectors = bytes.data() + (frame.vectors_at() - frame.records_at());
+  for (uint32_t i = 0; i < h.count; ++i) {
+    if (stored_vector_crc(spec_.identity, vectors, h.count, i) != frame.entries[i].vector_crc) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // Notes the damage and returns where the next frame may start.
@@ -175,7 +242,7 @@ void RecordLog::take_frame(LogFile* file, const Frame& frame, const std::shared_
   file->frames.push_back(ref);
 }
 
-// Of an id's rows the newest lives, unless a frame says that it is dead.
+// Of an id's rows only the newest can live; it does unless a frame says that it is dead.
 void RecordLog::index_rows(const std::vector<uint64_t>& dead) {
   for (const uint64_t row : dead) {
     RowInfo* info = known(row);
@@ -191,20 +258,22 @@ void RecordLog::index_rows(const std::vector<uint64_t>& dead) {
       first = false;
       last = row;
       RowInfo* info = known(row);
-      if (info->dead || row < cleared_below_) {
-        info->dead = true;
-        continue;
+      const std::string_view id = info->id_view();
+      const auto same = [&](uint64_t r) { return known(r)->id_view() == id; };
+      info->dead = info->dead || row < cleared_below_;
+      // A dead row, too, replaced the one before it.
+      const auto before = info->dead ? ids_.find(hash_id(id), same)
+                                     : ids_.put(hash_id(id), row, same);
+      if (before) {
+        RowInfo* old = known(*before);
+        old->dead = true;
+        --count_;
+        digest_ -= record_digest(old->id_view(), old->record_crc, old->vector_crc);
+        if (info->dead) (void)ids_.erase(hash_id(id), same);
       }
+      if (info->dead) continue;
       ++count_;
-      digest_ += record_digest(info->id_view(), info->record_crc, info->vector_crc);
-      const auto before = ids_.put(hash_id(info->id_view()), row, [&](uint64_t r) {
-        return known(r)->id_view() == info->id_view();
-      });
-      if (!before) continue;
-      RowInfo* old = known(*before);
-      old->dead = true;
-      --count_;
-      digest_ -= record_digest(old->id_view(), old->record_crc, old->vector_crc);
+      digest_ += record_digest(id, info->record_crc, info->vector_crc);
     }
   }
   for (const auto& file : files_) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -88,6 +89,10 @@ struct LogSpec {
   std::vector<FileSpec> files;
   uint64_t next_file = 1;
   uint64_t end_row = 0;
+  uint64_t sequence = 0;  // of the last commit that the index knows
+  // Writable: files that may go on where the last one ends, ascending. A commit that is complete
+  // in the files was synced before the index was to be told; it is kept.
+  std::vector<uint64_t> newer;
   bool writable = false;
   bool tolerant = false;  // skip what is damaged and note it in problems(): salvage
 };
@@ -133,11 +138,13 @@ class RecordLog : public std::enable_shared_from_this<RecordLog> {
   using Page = std::array<RowInfo, kPageRows>;
 
   explicit RecordLog(LogSpec spec);
-  void open_file(const LogSpec::FileSpec& file, std::vector<uint64_t>* dead);
+  std::shared_ptr<LogFile> open_file(const LogSpec::FileSpec& file, std::vector<uint64_t>* dead);
   void take_frame(LogFile* file, const Frame& frame, const std::shared_ptr<Arena>& ids,
                   std::vector<uint64_t>* dead);
   uint64_t skip_damage(const LogFile& file, uint64_t offset, uint64_t limit,
                        const Failure& failure);
+  void recover(std::vector<uint64_t>* dead);
+  bool is_next(const File& file, const Frame& frame, uint64_t sequence) const;
   void index_rows(const std::vector<uint64_t>& dead);
   RowInfo* slot(uint64_t row);  // makes the page
   RowInfo* known(uint64_t row);
@@ -150,7 +157,7 @@ class RecordLog : public std::enable_shared_from_this<RecordLog> {
   IdIndex ids_{1024};
   const LogBatch* overlay_ = nullptr;  // published, its ids not yet all in ids_
   std::vector<LogProblem> problems_;
-  uint64_t next_file_ = 1;
+  std::atomic<uint64_t> next_file_{1};  // workers take numbers too
   uint64_t end_row_ = 0;
   uint64_t count_ = 0;
   uint64_t digest_ = 0;
@@ -187,7 +194,7 @@ class LogBatch {
   uint64_t count_after() const;
   uint64_t digest_after() const;
   uint64_t end_row_after() const;
-  uint64_t next_file_after() const { return next_file_; }
+  uint64_t next_file_after() const { return log_->next_file_; }
 
   bool install_next(size_t most);
   void publish();
@@ -239,7 +246,6 @@ class LogBatch {
   uint64_t digest_removed_ = 0;
   uint64_t digest_added_ = 0;  // set by append
   uint64_t sequence_ = 0;
-  uint64_t next_file_ = 0;
   std::vector<Touched> touched_;
   std::vector<Written> written_;
   size_t installed_frame_ = 0;

@@ -43,7 +43,16 @@ describe("options", () => {
   });
 
   it("refuses wrong options of databases and collections", async () => {
-    await failure(() => openDatabase({ path: "/data" }), "NOT_SUPPORTED", /storage/);
+    await failure(() => openDatabase({ path: "" }), "INVALID_ARGUMENT", /path/);
+    await failure(() => openDatabase({ path: "a\0b" }), "INVALID_ARGUMENT", /path/);
+    await failure(() => openDatabase({ durability: "sync" }), "INVALID_ARGUMENT", /needs a path/);
+    const wrong = { path: "x", durability: "never" as never };
+    await failure(() => openDatabase(wrong), "INVALID_ARGUMENT", /durability/);
+    await failure(
+      () => openDatabase({ path: "x", readOnly: 1 as never }),
+      "INVALID_ARGUMENT",
+      /readOnly/,
+    );
     await failure(() => openDatabase({ devise: "cpu" } as never), "UNKNOWN_OPTION", /"device"/);
     await failure(() => openDatabase({ device: "cude" } as never), "INVALID_ARGUMENT", /"cuda"/);
     await failure(() => openDatabase({ device: "cpu:x" } as never), "INVALID_ARGUMENT", /index/);
