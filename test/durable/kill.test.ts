@@ -5,7 +5,16 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { contents, expectContents, folder, openAt, random, report, root } from "./helpers.js";
+import {
+  type Plain,
+  contents,
+  expectContents,
+  folder,
+  openAt,
+  random,
+  report,
+  root,
+} from "./helpers.js";
 import { Model } from "./operations.mjs";
 
 const kills = Number(process.env["HIVE_TEST_KILLS"] ?? 60);
@@ -57,7 +66,7 @@ async function lane(seed: number, count: number): Promise<{ acknowledged: number
   return { acknowledged: model.count, more };
 }
 
-const shape = ([id, { vector, text, metadata }]: [string, never]) => [
+const shape = ([id, { vector, text, metadata }]: [string, Plain]) => [
   id,
   { vector, text, metadata },
 ];
