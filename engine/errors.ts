@@ -41,6 +41,7 @@ const table = {
     "InputError",
     "Open the collection without that option, or drop it and create it anew.",
   ),
+  CONFLICT: row("InputError", "Say which side wins, or bring both to the same state first."),
   DETACHED: row(
     "InputError",
     "Do not transfer, resize or reuse the buffer before the promise has settled.",
