@@ -86,13 +86,11 @@ export class Freshness {
 
   status(): MirrorStatus {
     const reason = this.#reason();
-    const date = (time: number | undefined): Date | undefined =>
-      time === undefined ? undefined : new Date(time);
     return {
       fresh: reason === undefined,
       reason,
-      syncedAt: date(this.#syncedAt),
-      checkedAt: date(this.#checkedAt),
+      syncedAt: dateOf(this.#syncedAt),
+      checkedAt: dateOf(this.#checkedAt),
       answeredHere: this.#here,
       answeredByServer: this.#there,
     };
@@ -117,4 +115,8 @@ export class Freshness {
       this.settings.onWarning(message);
     }
   }
+}
+
+function dateOf(time: number | undefined): Date | undefined {
+  return time === undefined ? undefined : new Date(time);
 }

@@ -15,3 +15,11 @@ export type { VectorizerClientOptions } from "./options.js";
 export { type VectorizerQuirks, quirksOfVersion, scoreFromServer } from "./quirks.js";
 export { RemoteCollection, type RemoteCollectionOptions } from "./remote.js";
 export { type VerifyOptions, type VerifyReport, verifyMirror } from "./verify.js";
+export { type ExportOptions, type ExportReport, exportVecdb } from "./vecdb-export.js";
+export {
+  type ImportOptions,
+  type ImportProgress,
+  type ImportReport,
+  importVecdb,
+} from "./vecdb-import.js";
+export type { CollectionReport } from "./vecdb-store.js";

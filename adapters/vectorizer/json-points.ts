@@ -118,7 +118,7 @@ export class PointReader {
       );
     }
     // A value that did not fit is tried again when twice as much is there: linear in its length.
-    this.#parseAt = Math.max(sliceBytes, held * 2);
+    this.#parseAt = Math.min(Math.max(sliceBytes, held * 2), this.#maxValueBytes + 1);
   }
 
   /** Reads one token or value; false when more bytes are needed or all is read. */

@@ -2,7 +2,7 @@
 import type { Database } from "hive-gpu";
 import { z } from "zod";
 import type { VectorizerClient } from "./client.js";
-import { readOptions } from "./options.js";
+import { aFunction, having, readOptions } from "./options.js";
 
 /** Options of `VectorizerMirror.open`. */
 export interface MirrorOptions {
@@ -30,11 +30,10 @@ export interface MirrorOptions {
   onWarning?: ((message: string) => void) | undefined;
 }
 
-const isFunction = (value: unknown): boolean => typeof value === "function";
 const schema = z.strictObject({
-  client: z.custom<VectorizerClient>((value) => isFunction((value as VectorizerClient)?.probe)),
+  client: having<VectorizerClient>("probe"),
   name: z.string().min(1),
-  database: z.custom<Database>((value) => isFunction((value as Database)?.collection)),
+  database: having<Database>("collection"),
   localName: z.string().min(1).optional(),
   statePath: z.string().min(1).optional(),
   textKey: z.string().min(1).default("content"),
@@ -42,7 +41,7 @@ const schema = z.strictObject({
   conflicts: z.enum(["server-wins", "local-wins"]).default("server-wins"),
   pollMs: z.number().int().min(0).max(86_400_000).default(5000),
   maxStalenessMs: z.number().min(0).default(Infinity),
-  onWarning: z.custom<(message: string) => void>(isFunction).optional(),
+  onWarning: aFunction<(message: string) => void>().optional(),
 });
 /** Options with defaults filled in. */
 export type Settings = z.output<typeof schema>;

@@ -170,20 +170,27 @@ class Round {
     const wanted = await this.#withoutConflicts(changed);
     // One write at a time, so that no more than two blocks are in memory.
     await this.#pending;
-    const after = block.ids.at(-1)!;
-    const { updatedAt, count } = this.info;
-    this.#pending = this.#store(wanted, block).then(async () => {
-      const canResume = this.#isImport && updatedAt !== undefined;
-      state.cursor = canResume ? { after, updatedAt, count } : undefined;
-      this.report.scanned += block.ids.length;
-      this.#unsaved += wanted.length;
-      this.options.onProgress?.({ done: this.report.scanned, total: this.info.count });
-      if (this.#unsaved < saveEvery) return;
-      this.#unsaved = 0;
-      await this.context.save();
-    });
+    this.#pending = this.#storeAndNote(wanted, block);
     // Its failure is thrown where it is awaited.
     this.#pending.catch(() => undefined);
+  }
+
+  async #storeAndNote(
+    wanted: readonly { record: FullRecord; hash: number }[],
+    block: PointBlock,
+  ): Promise<void> {
+    await this.#store(wanted, block);
+    const { state } = this.context;
+    const { updatedAt, count } = this.info;
+    const after = block.ids.at(-1)!;
+    const canResume = this.#isImport && updatedAt !== undefined;
+    state.cursor = canResume ? { after, updatedAt, count } : undefined;
+    this.report.scanned += block.ids.length;
+    this.#unsaved += wanted.length;
+    this.options.onProgress?.({ done: this.report.scanned, total: count });
+    if (this.#unsaved < saveEvery) return;
+    this.#unsaved = 0;
+    await this.context.save();
   }
 
   async #store(

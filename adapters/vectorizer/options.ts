@@ -48,11 +48,29 @@ const schema = z.strictObject({
     .min(1024)
     .default(256 << 20),
   headers: z.record(z.string(), z.string()).default({}),
-  fetch: z.custom<typeof fetch>((value) => typeof value === "function").optional(),
+  fetch: aFunction<typeof fetch>().optional(),
 });
 
 /** The options with defaults filled in. */
 export type HttpSettings = z.output<typeof schema> & { fetch: typeof fetch };
+
+/** Objects that have a method of that name; classes differ between builds of the package. */
+export function having<T>(method: string): z.ZodType<T> {
+  return z.custom<T>(
+    (value) => typeof (value as Record<string, unknown> | null)?.[method] === "function",
+    `it has no method ${method}`,
+  );
+}
+
+/** Functions. */
+export function aFunction<T>(): z.ZodType<T> {
+  return z.custom<T>((value) => typeof value === "function", "it is not a function");
+}
+
+/** Signals of any realm. */
+export function aSignal(): z.ZodType<AbortSignal> {
+  return having<AbortSignal>("addEventListener");
+}
 
 /** Checks what a caller gave against a schema; throws INVALID_ARGUMENT or UNKNOWN_OPTION. */
 export function readOptions<T extends z.ZodType>(

@@ -108,6 +108,7 @@ export function encodePayload(
 ): unknown {
   const { text, metadata } = content as Content;
   const bytes = kit.encodeRecord(text, metadata, name);
+  if (text === undefined && metadata === undefined && carriedId === undefined) return null;
   const members = metadata ?? {};
   const keys = Object.keys(members);
   if (keys.length === 1 && keys[0] === wholeKey && text === undefined) {
@@ -121,7 +122,10 @@ export function encodePayload(
     isEncrypted(members);
   const readable: Members = collides ? {} : (readableOf(members) as Members);
   if (text !== undefined) readable[textKey] = readableOf(text);
-  const isExact = !collides && survives(members) && (text === undefined || survives(text));
+  // A payload with nothing but a text reads as a record without metadata; {} is something else.
+  const isBare = text !== undefined && metadata !== undefined && keys.length === 0;
+  const isPlain = survives(members) && (text === undefined || survives(text));
+  const isExact = !collides && !isBare && isPlain;
   if (isExact && carriedId === undefined) return readable;
   const exact: Exact = { v: 1, d: digestOf(readable), r: bytes };
   if (carriedId !== undefined) exact.id = carriedId;
@@ -146,7 +150,7 @@ export function decodePayload(payload: unknown, textKey: string): Content & { id
     content.text = text;
     delete members[textKey];
   }
-  content.metadata = members;
+  if (content.text === undefined || Object.keys(members).length > 0) content.metadata = members;
   return content;
 }
 

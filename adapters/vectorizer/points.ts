@@ -6,6 +6,8 @@ import { MalformedJson } from "./json-scan.js";
 
 /** Some points; vector `i` at `[i * dimensions]`. */
 export interface PointBlock {
+  /** Number of the array that the points come from, when a document has several. */
+  group: number;
   dimensions: number;
   ids: string[];
   /** Whether the id was written as a number, which a search does to strings of digits. */
@@ -39,6 +41,7 @@ class Blocks {
   readonly full: PointBlock[] = [];
   #block: PointBlock | undefined;
   #total = 0;
+  #group = -1;
   #dimensions: number | undefined;
 
   constructor(
@@ -60,6 +63,7 @@ class Blocks {
       throw this.refuse(`the point ${JSON.stringify(id)} ${problem}`);
     }
     const block = (this.#block ??= {
+      group: this.#group,
       dimensions,
       ids: [],
       idWasNumber: [],
@@ -83,9 +87,10 @@ class Blocks {
   }
 
   /** Another array of points begins. */
-  reset(dimensions: number | undefined): void {
+  begin(): void {
     this.flush();
-    this.#dimensions = dimensions;
+    this.#group++;
+    this.#dimensions = this.options.dimensions;
   }
 
   #problemOf(point: RawPoint, dimensions: number): string | undefined {
@@ -110,7 +115,10 @@ export async function* readPoints(
     vectorKey: options.vectorKey,
     onPoint: (point) => blocks.add(point),
     ...(options.onValue === undefined ? {} : { onValue: options.onValue }),
-    ...(options.onEnter === undefined ? {} : { onEnter: options.onEnter }),
+    onEnter: (path) => {
+      if (options.paths.some(({ length }) => length === path.length)) blocks.begin();
+      options.onEnter?.(path);
+    },
     maxDimensions: limits.dimensionsMax,
     maxValueBytes: limits.recordBytesMax * 2,
   });

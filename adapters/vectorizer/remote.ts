@@ -21,7 +21,7 @@ import type { CollectionInfo } from "./answers.js";
 import type { ItemResult } from "./batches.js";
 import { VectorizerClient } from "./client.js";
 import { serverIdsOf } from "./id-codec.js";
-import { readOptions } from "./options.js";
+import { aFunction, having, readOptions } from "./options.js";
 import { pointsOf } from "./points.js";
 import { f32Of, outgoingPoints, recordOfPoint, selectParts } from "./records.js";
 import { RemoteSearch } from "./remote-search.js";
@@ -53,9 +53,7 @@ export interface RemoteCollectionOptions {
 }
 
 const schema = z.strictObject({
-  client: z.custom<VectorizerClient>(
-    (value) => typeof (value as VectorizerClient)?.probe === "function",
-  ),
+  client: having<VectorizerClient>("probe"),
   name: z.string().min(1),
   metric: z.enum(["cosine", "dot", "l2"]).optional(),
   dimensions: z.number().int().min(1).max(limits.dimensionsMax).optional(),
@@ -63,7 +61,7 @@ const schema = z.strictObject({
   textKey: z.string().min(1).default("content"),
   exact: z.union([z.boolean(), z.literal("auto")]).default("auto"),
   pageSize: z.number().int().min(1).max(100_000).default(1000),
-  onWarning: z.custom<(message: string) => void>((value) => typeof value === "function").optional(),
+  onWarning: aFunction<(message: string) => void>().optional(),
 });
 
 /** Options with defaults filled in. */

@@ -148,6 +148,7 @@ class Scroll {
     if (known === 0) return block;
     if (known === ids.length) return undefined;
     return {
+      group: block.group,
       dimensions,
       ids: ids.slice(known),
       idWasNumber: block.idWasNumber.slice(known),

@@ -53,7 +53,13 @@ async function mirrorImport(server, pageSize) {
   let extra = 0;
   for (let round = 0; round < rounds; round++) {
     const database = await openDatabase();
-    const mirror = await VectorizerMirror.open({ client, name: "bench", database, pollMs: 0, pageSize });
+    const mirror = await VectorizerMirror.open({
+      client,
+      name: "bench",
+      database,
+      pollMs: 0,
+      pageSize,
+    });
     const run = await watched(() => mirror.sync());
     if (run.result.upserted !== points) throw new Error(`imported ${run.result.upserted}`);
     times.push(run.seconds);
