@@ -85,11 +85,19 @@ bool find_exports(const std::string& name, Exports* out, std::string* reason) {
   return false;
 }
 
+// The CUDA backend on the GPU of this machine, and on a driver that runs its kernels on the CPU.
+#if defined(HIVE_FAKE_CUDA)
+constexpr const char* kDefaultSpecs =
+    "cpu,fault:inner=cpu;mode=sim,cuda,cuda:driver=" HIVE_FAKE_CUDA;
+#else
+constexpr const char* kDefaultSpecs = "cpu,fault:inner=cpu;mode=sim,cuda";
+#endif
+
 std::vector<std::string> wanted_specs() {
   const char* text = std::getenv("HIVE_TEST_BACKENDS");
   const bool chosen = text != nullptr && *text != 0;
   std::vector<std::string> out;
-  for (const std::string& spec : split(chosen ? text : "cpu,fault:inner=cpu;mode=sim", ',')) {
+  for (const std::string& spec : split(chosen ? text : kDefaultSpecs, ',')) {
     if (spec != "cpu") {
       out.push_back(spec);
       continue;
