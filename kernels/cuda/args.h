@@ -52,8 +52,7 @@ struct ScanArgs {
   uint32_t tile_count;
   uint32_t thresholds;     // 0: every row is a candidate
   uint32_t dense;          // 1: keys of all rows go to `keys`, nothing is selected
-  uint32_t maxima_count;   // per query: gridDim.x * maxima_per_block
-  uint32_t maxima_per_block;  // 1, 2, 4 or 8
+  uint32_t maxima_count;   // per query; a warp's maximum goes to its number modulo this
   uint32_t capacity;       // candidates kept per query; more is an overflow
   uint32_t finish;         // 1: the last block selects; otherwise a finish kernel follows
   uint32_t first_query;    // of the job, for the outputs
@@ -65,6 +64,7 @@ struct ScanArgs {
   const float* queries;         // [query_count][dim_padded]; null: inline_queries
   const float* query_terms;     // [query_count] inverse norms
   uint32_t* maxima;             // [query_count][maxima_count], zero before and after
+  uint32_t* thresholds_found;   // [query_count], zero before and after
   uint32_t* counts;             // [query_count], zero before and after
   uint32_t* published;          // [gridDim.y], zero before and after
   uint32_t* done;               // one word, zero before and after

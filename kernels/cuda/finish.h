@@ -46,7 +46,7 @@ HIVE_DEVICE uint64_t select_kth(const uint64_t* numbers, uint32_t n, uint32_t k,
     for (uint32_t i = thread_index(); i < 256; i += kBlockThreads) state.bins[i] = 0;
     block_barrier();
     for (uint32_t i = thread_index(); i < n; i += kBlockThreads) {
-      const uint64_t x = numbers[i];
+      const uint64_t x = load_shared_state(numbers + i);
       const bool match = shift == 56 || (x >> (shift + 8)) == (prefix >> (shift + 8));
       if (match) atomic_add(&state.bins[(x >> shift) & 255u], 1);
     }
@@ -64,46 +64,99 @@ HIVE_DEVICE uint64_t select_kth(const uint64_t* numbers, uint32_t n, uint32_t k,
   return prefix;
 }
 
-// Replaces the bounds of candidates by exact keys; those that cannot be among the k closest by 0.
-template <class T>
-HIVE_DEVICE void rerank(const ScanArgs& args, uint32_t q, uint64_t* candidates, uint32_t n,
-                        FinishState& state) {
-  const uint32_t lane = thread_index() % 32;
-  const uint32_t s = lane % 8;
-  if (thread_index() < 32) {
-    const uint32_t found = kth_greatest(args.maxima + uint64_t{q} * args.maxima_count,
-                                        args.maxima_count, args.k, lane);
-    if (lane == 0) state.threshold = found;
+// Gathers the candidates whose key reaches the threshold, in shared memory as far as they fit.
+HIVE_DEVICE uint32_t gather(const uint64_t* candidates, uint32_t n, uint32_t threshold,
+                            uint64_t least, FinishState& state) {
+  if (thread_index() == 0) state.found = 0;
+  block_barrier();
+  for (uint32_t i = thread_index(); i < n; i += kBlockThreads) {
+    const uint64_t x = load_shared_state(candidates + i);
+    if (x == 0 || x < least || static_cast<uint32_t>(x >> 32) < threshold) continue;
+    const uint32_t at = atomic_add(&state.found, 1);
+    if (at < kSortMost) state.sorted[at] = x;
   }
   block_barrier();
+  return state.found;
+}
+
+// A key that at least k candidates reach: the k-th greatest of the threads' own maxima.
+HIVE_DEVICE uint32_t lower_key(const uint64_t* candidates, uint32_t n, uint32_t k,
+                               FinishState& state) {
+  if (n <= 2 * k || n <= 64 || k > kBlockThreads) return 0;
+  uint32_t most = 0;
+  for (uint32_t i = thread_index(); i < n; i += kBlockThreads) {
+    const auto key = static_cast<uint32_t>(load_shared_state(candidates + i) >> 32);
+    most = key > most ? key : most;
+  }
+  state.bins[thread_index()] = most;
+  block_barrier();
+  if (thread_index() < 32) {
+    uint32_t there = 0;
+    const uint32_t found = kth_greatest(state.bins, kBlockThreads, k, thread_index(), &there);
+    if (thread_index() == 0) state.threshold = found;
+  }
+  block_barrier();
+  return state.threshold;
+}
+
+// The exact candidate of one whose key is only a bound; a team of 8 lanes does one.
+template <class T>
+HIVE_DEVICE uint64_t exact_candidate(const ScanArgs& args, uint32_t q, uint64_t candidate) {
+  const uint32_t s = thread_index() % 8;
+  const bool real = candidate != 0;
+  const uint32_t position = real ? ~static_cast<uint32_t>(candidate) : 0;
+  const SegmentRef& segment = segment_of(args, position / kTileRows);
+  const uint32_t row = position - segment.first_tile * kTileRows;
+  const float scale = T::kScaled ? segment.scales[row] : 1.0f;
+  const unsigned char* data = segment.data + uint64_t{row} * args.row_bytes;
   const float* query = args.queries + uint64_t{q} * args.dim_padded;
-  const float query_term = args.query_terms[q];
+  const float sum = args.metric == kL2
+                        ? team_sum<T, SumSquares>(data, scale, args.row_bytes, query, s)
+                        : team_sum<T, SumProducts>(data, scale, args.row_bytes, query, s);
+  const uint32_t key =
+      finish_value(args.metric, sum, segment.inv_norms[row], args.query_terms[q]);
+  return real ? static_cast<uint64_t>(key) << 32 | static_cast<uint32_t>(~position) : 0;
+}
+
+// Replaces n bounds by exact candidates. Lanes of a warp stay together.
+template <class T>
+HIVE_DEVICE void make_exact(const ScanArgs& args, uint32_t q, uint64_t* candidates, uint32_t n,
+                            uint32_t threshold) {
   const uint32_t team = thread_index() / 8;
-  constexpr uint32_t kTeams = kBlockThreads / 8;
-  for (uint32_t base = team / 4 * 4; base < n; base += kTeams) {
+  for (uint32_t base = team / 4 * 4; base < n; base += kBlockThreads / 8) {
     const uint32_t at = base + team % 4;
-    const uint64_t candidate = at < n ? candidates[at] : 0;
-    const bool keep = at < n && static_cast<uint32_t>(candidate >> 32) >= state.threshold;
-    if (ballot(keep) == 0) {
-      if (at < n && s == 0) candidates[at] = 0;
-      continue;
-    }
-    const uint32_t position = keep ? ~static_cast<uint32_t>(candidate) : 0;
-    const SegmentRef& segment = segment_of(args, position / kTileRows);
-    const uint32_t row = keep ? position - segment.first_tile * kTileRows : 0;
-    const float scale = T::kScaled ? segment.scales[row] : 1.0f;
-    const unsigned char* data = segment.data + uint64_t{row} * args.row_bytes;
-    const float sum = args.metric == kL2
-                          ? team_sum<T, SumSquares>(data, scale, args.row_bytes, query, s)
-                          : team_sum<T, SumProducts>(data, scale, args.row_bytes, query, s);
-    if (s == 0 && at < n) {
-      const uint32_t key = finish_value(args.metric, sum, segment.inv_norms[row], query_term);
-      candidates[at] =
-          keep ? static_cast<uint64_t>(key) << 32 | static_cast<uint32_t>(~position) : 0;
-    }
+    uint64_t candidate = at < n ? candidates[at] : 0;
+    if (static_cast<uint32_t>(candidate >> 32) < threshold) candidate = 0;
+    const uint64_t exact =
+        ballot(candidate != 0) != 0 ? exact_candidate<T>(args, q, candidate) : 0;
+    if (thread_index() % 8 == 0 && at < n) candidates[at] = exact;
   }
   fence_device();
   block_barrier();
+}
+
+// Fills state.sorted with at least the k closest; returns how many there are.
+template <class T>
+HIVE_DEVICE uint32_t closest(const ScanArgs& args, uint32_t q, uint64_t* candidates, uint32_t n,
+                             FinishState& state) {
+  if (args.rerank != 0) {
+    if (thread_index() < 32) {
+      uint32_t there = 0;
+      const uint32_t found = find_threshold(args, q, thread_index(), &there);
+      if (thread_index() == 0) state.threshold = found;
+    }
+    block_barrier();
+    const uint32_t threshold = state.threshold;
+    const uint32_t kept = gather(candidates, n, threshold, 0, state);
+    if (kept <= kSortMost) {
+      make_exact<T>(args, q, state.sorted, kept, 0);
+      return kept;
+    }
+    make_exact<T>(args, q, candidates, n, threshold);
+  }
+  const uint32_t found = gather(candidates, n, lower_key(candidates, n, args.k, state), 0, state);
+  if (found <= kSortMost) return found;
+  return gather(candidates, n, 0, select_kth(candidates, n, args.k, state), state);
 }
 
 // Writes the k closest of one query and clears what the next job needs cleared.
@@ -112,21 +165,10 @@ HIVE_DEVICE void finish_query(const ScanArgs& args, uint32_t q, FinishState& sta
   const uint32_t thread = thread_index();
   const uint32_t count = args.thresholds != 0 ? load_shared_state(args.counts + q)
                                               : args.tile_count * kTileRows;
-  const uint32_t n = count < args.capacity ? count : args.capacity;
+  const bool overflow = count > args.capacity;
   uint64_t* candidates = args.candidates + uint64_t{q} * args.capacity;
   const uint64_t output = args.first_query + q;
-  if (args.rerank != 0 && count <= args.capacity) rerank<T>(args, q, candidates, n, state);
-  const bool direct = n <= kSortMost;
-  const uint64_t kth = direct || count > args.capacity ? 0 : select_kth(candidates, n, args.k, state);
-  if (thread == 0) state.found = 0;
-  block_barrier();
-  for (uint32_t i = thread; i < n && count <= args.capacity; i += kBlockThreads) {
-    const uint64_t x = load_shared_state(candidates + i);
-    if (x == 0 || x < kth) continue;
-    state.sorted[atomic_add(&state.found, 1)] = x;
-  }
-  block_barrier();
-  const uint32_t found = state.found;
+  const uint32_t found = closest<T>(args, q, candidates, overflow ? 0 : count, state);
   uint32_t size = 2;
   while (size < found) size *= 2;
   for (uint32_t i = found + thread; i < size; i += kBlockThreads) state.sorted[i] = 0;
@@ -135,19 +177,23 @@ HIVE_DEVICE void finish_query(const ScanArgs& args, uint32_t q, FinishState& sta
   for (uint32_t i = thread; i < hits; i += kBlockThreads) {
     args.out[output * args.k + i] = state.sorted[i];
   }
+  if (thread == 0) args.out_counts[output] = overflow ? kOverflow : hits;
+  if (args.thresholds == 0) return;
   if (thread == 0) {
-    args.out_counts[output] = count > args.capacity ? kOverflow : hits;
     args.counts[q] = 0;
+    args.thresholds_found[q] = 0;
   }
   for (uint32_t i = thread; i < args.maxima_count; i += kBlockThreads) {
     args.maxima[uint64_t{q} * args.maxima_count + i] = 0;
   }
-  block_barrier();
 }
 
 // What the last block of a job does when all queries are written.
 HIVE_DEVICE void finish_job(const ScanArgs& args, uint32_t groups) {
-  for (uint32_t i = thread_index(); i < groups; i += kBlockThreads) args.published[i] = 0;
+  block_barrier();
+  if (args.thresholds != 0) {
+    for (uint32_t i = thread_index(); i < groups; i += kBlockThreads) args.published[i] = 0;
+  }
   if (thread_index() == 0) {
     *args.done = 0;
     if (args.flag_value != 0) {
@@ -161,20 +207,23 @@ HIVE_DEVICE void finish_job(const ScanArgs& args, uint32_t groups) {
 
 // True in the block that arrives last, once everything the others wrote can be read.
 HIVE_DEVICE bool arrives_last(const ScanArgs& args, uint32_t blocks, uint32_t* shared_word) {
-  fence_system();
   block_barrier();
-  if (thread_index() == 0) *shared_word = atomic_add(args.done, 1) + 1 == blocks;
+  if (thread_index() == 0) {
+    *shared_word = atomic_add(args.done, 1) + 1 == blocks;
+  }
   block_barrier();
   const bool last = *shared_word != 0;
   if (last) fence_device();
   return last;
 }
 
-// One block per query; groups = gridDim.y of the scan before it.
+// One block per query.
 template <class T>
 HIVE_DEVICE void finish_kernel(const ScanArgs& args) {
   auto& state = *reinterpret_cast<FinishState*>(shared_memory());
   finish_query<T>(args, block_x(), state);
+  // What was written is for the host.
+  fence_system();
   if (arrives_last(args, grid_x(), &state.found)) finish_job(args, args.query_count);
 }
 

@@ -11,11 +11,11 @@ namespace {
 template <class Op>
 HIVE_DEVICE void scan_one(const ScanArgs& args) {
   // Narrow rows need more loads in flight for the same bytes.
-  scan_kernel<HIVE_T, Op, 1, 8, HIVE_T::kBytes == 4 ? 2 : 4>(args);
+  scan_kernel<HIVE_T, Op, 1, 8, HIVE_T::kBytes == 4 ? 1 : 2>(args);
 }
 template <class Op>
 HIVE_DEVICE void scan_eight(const ScanArgs& args) {
-  scan_kernel<HIVE_T, Op, 8, 2, HIVE_T::kBytes == 4 ? 2 : 4>(args);
+  scan_kernel<HIVE_T, Op, 8, 2, 2>(args);
 }
 }  // namespace
 }  // namespace hive::gpu

@@ -75,7 +75,8 @@ struct RowTerms {
 
 template <uint32_t NT>
 struct MatrixState {
-  ThresholdState<NT * 8> thresholds;
+  uint32_t threshold[NT * 8];
+  uint32_t greatest[NT * 8][kWarps];  // lower bounds, since the last publication
   float product[NT * 8];  // p
   float spread[NT * 8];   // s
   float offset[NT * 8];   // added to upper bounds, for a lower one see lower_offset
@@ -219,6 +220,65 @@ HIVE_DEVICE void multiply(const ScanArgs& args, const unsigned char* const (&row
   }
 }
 
+HIVE_DEVICE bool publishes(uint32_t step) { return (step & (step + 1)) == 0; }
+
+HIVE_DEVICE void wait_for(const uint32_t* counter, uint32_t shift, uint32_t enough) {
+  for (uint32_t tries = 0; tries < 32; ++tries) {
+    if ((load_shared_state(counter) >> shift) >= enough) return;
+    pause();
+  }
+}
+
+// Takes up the thresholds that are known. By the whole block.
+template <uint32_t NT>
+HIVE_DEVICE void take_thresholds(const ScanArgs& args, MatrixState<NT>& state,
+                                 uint32_t first_query, uint32_t count) {
+  block_barrier();
+  for (uint32_t q = thread_index(); q < count; q += kBlockThreads) {
+    state.threshold[q] = load_shared_state(args.thresholds_found + first_query + q);
+  }
+  block_barrier();
+}
+
+// Publishes the block's maxima; blocks share the work of finding the thresholds. In the first step
+// it waits a little for the others, but never on blocks that may not be running.
+template <uint32_t NT>
+HIVE_DEVICE void exchange(const ScanArgs& args, MatrixState<NT>& state, uint32_t step,
+                          uint32_t first_query, uint32_t count) {
+  const uint32_t warp = thread_index() / 32;
+  const uint32_t lane = thread_index() % 32;
+  uint32_t* published = args.published + block_y();
+  const uint32_t enough = (grid_x() * 3 + 3) / 4;
+  block_barrier();
+  for (uint32_t i = thread_index(); i < count * kWarps; i += kBlockThreads) {
+    const uint32_t most = state.greatest[i / kWarps][i % kWarps];
+    if (most != 0) atomic_max(maximum_of(args, first_query + i / kWarps, i % kWarps), most);
+  }
+  if (step == 0) {
+    fence_device();
+    block_barrier();
+    if (thread_index() == 0) {
+      atomic_add(published, 1);
+      wait_for(published, 0, enough);
+    }
+    block_barrier();
+  }
+  for (uint32_t q = block_x() + warp * grid_x(); q < count; q += kWarps * grid_x()) {
+    uint32_t there = 0;
+    const uint32_t found = find_threshold(args, first_query + q, lane, &there);
+    if (lane == 0 && found != 0) atomic_max(args.thresholds_found + first_query + q, found);
+  }
+  if (step == 0) {
+    fence_device();
+    block_barrier();
+    if (thread_index() == 0) {
+      atomic_add(published, 0x10000);
+      wait_for(published, 16, enough);
+    }
+  }
+  take_thresholds<NT>(args, state, first_query, count);
+}
+
 // Lower bounds of 16 rows into the block's maxima.
 template <uint32_t NT>
 HIVE_DEVICE void note_lower(MatrixState<NT>& state, const RowTerms (&terms)[2], uint32_t alive,
@@ -244,7 +304,7 @@ HIVE_DEVICE void note_lower(MatrixState<NT>& state, const RowTerms (&terms)[2], 
         const uint32_t other = shuffle_xor(best, static_cast<int>(mask));
         best = other > best ? other : best;
       }
-      uint32_t& slot = state.thresholds.greatest[q][thread_index() / 32];
+      uint32_t& slot = state.greatest[q][thread_index() / 32];
       if (lane < 4 && best > slot) slot = best;
     }
   }
@@ -261,7 +321,7 @@ HIVE_DEVICE void keep_upper(const ScanArgs& args, MatrixState<NT>& state,
 #pragma unroll
     for (uint32_t e = 0; e < 2; ++e) {
       const uint32_t q = n * 8 + lane % 4 * 2 + e;
-      const uint32_t threshold = state.thresholds.threshold[q];
+      const uint32_t threshold = state.threshold[q];
       // In floats: one addition instead of a key per pair. 0 lets everything pass.
       const float least = threshold == 0 ? -INFINITY : closeness_of(threshold);
 #pragma unroll
@@ -289,7 +349,10 @@ HIVE_DEVICE void matrix_kernel(const ScanArgs& args) {
   const uint32_t left = args.query_count - first_query;
   const uint32_t count = left < NQ ? left : NQ;
   const uint32_t chunks = (args.row_bytes + 64 * kChunks - 1) / (64 * kChunks) * kChunks;
-  threshold_init(state.thresholds);
+  for (uint32_t i = thread_index(); i < NQ; i += kBlockThreads) {
+    state.threshold[i] = 0;
+    for (uint32_t w = 0; w < kWarps; ++w) state.greatest[i][w] = 0;
+  }
   query_terms<NT>(args, first_query, count, state);
   place_operands<T, NT>(args, first_query, count, chunks * Operand<T>::kSteps, operands);
   block_barrier();
@@ -318,16 +381,18 @@ HIVE_DEVICE void matrix_kernel(const ScanArgs& args) {
         multiply<T, NT>(args, rows, operands, sums);
         if (publishes(step)) note_lower<NT>(state, terms, alive, sums);
       }
-      // Both halves of the first tiles count before anything is kept by the threshold of none.
-      if (publishes(step) && (half == 1 || step == 0)) {
-        exchange(args, state.thresholds, step + half, first_query, count);
+      // The first 16 rows of every warp give the threshold that the rest is kept by.
+      if (step == 0 ? half == 0 : publishes(step) && half == 1) {
+        exchange<NT>(args, state, step, first_query, count);
+      } else if (half == 0 && publishes(step - 1)) {
+        take_thresholds<NT>(args, state, first_query, count);
       }
       if (any) {
         keep_upper<NT>(args, state, terms, alive, sums, first_query, count,
                        tile * kTileRows + warp * 32 + local);
       }
     }
-    if (step % kCancelEvery == kCancelEvery - 1) {
+    if (step % kCancelEvery == kCancelEvery / 2) {
       block_barrier();
       if (thread_index() == 0) state.cancelled = load_shared_state(args.cancel);
       block_barrier();

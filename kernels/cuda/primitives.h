@@ -55,6 +55,16 @@ HIVE_DEVICE uint32_t shuffle_xor(uint32_t v, int mask) {
 }
 #endif
 
+// Sum over the lanes of the group.
+HIVE_DEVICE uint32_t group_sum(uint32_t v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  return __reduce_add_sync(0xffffffffu, v);
+#else
+  for (int mask = 16; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+  return v;
+#endif
+}
+
 HIVE_DEVICE uint32_t bit_count(uint32_t v) { return static_cast<uint32_t>(__popc(v)); }
 HIVE_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 HIVE_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }

@@ -14,11 +14,8 @@ namespace hive::gpu {
 inline constexpr uint32_t kSharedQueryBytes = 32 * 1024;
 inline constexpr uint32_t kCancelEvery = 16;  // tiles between looks at the cancel word
 
-template <uint32_t NQ>
 struct ScanState {
-  ThresholdState<NQ> thresholds;
   uint32_t word;
-  uint32_t cancelled;
 };
 
 // Where the queries of this block are, after they were copied to shared memory if they fit.
@@ -34,184 +31,314 @@ HIVE_DEVICE const float* place_queries(const ScanArgs& args, float* shared, uint
   return shared;
 }
 
-// Sums of NQ queries against 4 G rows: G rows per lane's team.
+// 4 G rows of a warp's 32 rows of a tile. Units without a searched row are passed over.
+struct Unit {
+  uint32_t tile;
+  uint32_t segment;  // index in the table
+  uint32_t part;     // which 4 G of the 32 rows
+  uint32_t word;     // searched rows of the 32
+};
+
+template <uint32_t G>
+HIVE_DEVICE uint32_t unit_rows(const Unit& unit) {
+  return G == 8 ? unit.word : (unit.word >> (unit.part * 4 * G)) & ((1u << (4 * G % 32)) - 1);
+}
+
+// Moves to the next unit; false at the end. Everything searched in the tiles entered is added to
+// *rows.
+template <uint32_t G>
+HIVE_DEVICE bool next_unit(const ScanArgs& args, uint32_t warp, Unit* unit, uint32_t* rows) {
+  constexpr uint32_t kParts = 8 / G;
+  const SegmentRef* table = args.table != nullptr ? args.table : args.inline_segments;
+  // Without thresholds every position gets a key, be it "no row".
+  const bool all = args.thresholds == 0;
+  for (;;) {
+    if (++unit->part == kParts) {
+      unit->part = 0;
+      unit->tile += grid_x();
+      if (unit->tile >= args.tile_count) return false;
+      while (unit->segment + 1 < args.segment_count &&
+             table[unit->segment + 1].first_tile <= unit->tile) {
+        ++unit->segment;
+      }
+      const SegmentRef& segment = table[unit->segment];
+      unit->word = rows_searched(segment, (unit->tile - segment.first_tile) * kTileRows + warp * 32);
+      *rows += bit_count(unit->word);
+    }
+    if (all || unit_rows<G>(*unit) != 0) return true;
+  }
+}
+
+// The loads of one stage: U vectors of four elements of G rows per lane.
+template <class T, uint32_t G, uint32_t U>
+HIVE_DEVICE void load_stage(const ScanArgs& args, const SegmentRef& segment, uint32_t row0,
+                            uint32_t first, typename T::Raw (&raw)[U][G]) {
+  const uint32_t team = thread_index() % 32 / 8;
+  const uint32_t vectors = args.row_bytes / kVectorBytes<T>;
+  const uint32_t last = segment.rows - 1;
+#pragma unroll
+  for (uint32_t g = 0; g < G; ++g) {
+    uint32_t row = row0 + 4 * g + team;
+    row = row < last ? row : last;
+    const unsigned char* data = segment.data + row * args.row_bytes;
+#pragma unroll
+    for (uint32_t u = 0; u < U; ++u) {
+      const uint32_t v = first + u * 8 + thread_index() % 8;
+      raw[u][g] = v < vectors ? T::load(data + v * kVectorBytes<T>) : T::zero();
+    }
+  }
+}
+
 template <class T, class Op, uint32_t NQ, uint32_t G, uint32_t U>
-HIVE_DEVICE void accumulate(const ScanArgs& args, const unsigned char* data,
-                            const uint32_t (&rows)[G], const float (&scales)[G],
-                            const float* queries, uint32_t s, float (&sums)[NQ * G][4]) {
+HIVE_DEVICE void add_stage(const ScanArgs& args, const typename T::Raw (&raw)[U][G],
+                           const float (&scales)[G], const float* queries, uint32_t first,
+                           float (&sums)[NQ * G][4]) {
   const uint32_t vectors = args.row_bytes / kVectorBytes<T>;
 #pragma unroll
-  for (uint32_t i = 0; i < NQ * G; ++i) {
+  for (uint32_t u = 0; u < U; ++u) {
+    // Queries end with zeros up to a multiple of 8 vectors; past that nothing may be read.
+    if (first + u * 8 >= vectors) break;
+    const uint32_t v = first + u * 8 + thread_index() % 8;
+    float x[G][4];
 #pragma unroll
-    for (uint32_t e = 0; e < 4; ++e) sums[i][e] = 0;
-  }
-  for (uint32_t first = 0; first < vectors; first += 8 * U) {
-    typename T::Raw raw[U][G];
+    for (uint32_t g = 0; g < G; ++g) T::decode(raw[u][g], scales[g], x[g]);
 #pragma unroll
-    for (uint32_t u = 0; u < U; ++u) {
-      const uint32_t v = first + u * 8 + s;
+    for (uint32_t q = 0; q < NQ; ++q) {
+      const float4 y = *reinterpret_cast<const float4*>(queries + q * args.dim_padded + v * 4);
 #pragma unroll
       for (uint32_t g = 0; g < G; ++g) {
-        raw[u][g] = v < vectors ? T::load(data + (rows[g] + v * kVectorBytes<T>)) : T::zero();
-      }
-    }
-#pragma unroll
-    for (uint32_t u = 0; u < U; ++u) {
-      const uint32_t v = first + u * 8 + s;
-      // Queries end with zeros up to a multiple of 8 vectors; past that nothing may be read.
-      if (first + u * 8 >= vectors) break;
-      float x[G][4];
-#pragma unroll
-      for (uint32_t g = 0; g < G; ++g) T::decode(raw[u][g], scales[g], x[g]);
-#pragma unroll
-      for (uint32_t q = 0; q < NQ; ++q) {
-        const float4 y = *reinterpret_cast<const float4*>(queries + q * args.dim_padded + v * 4);
-#pragma unroll
-        for (uint32_t g = 0; g < G; ++g) {
-          float(&sum)[4] = sums[q * G + g];
-          sum[0] = Op::step(x[g][0], y.x, sum[0]);
-          sum[1] = Op::step(x[g][1], y.y, sum[1]);
-          sum[2] = Op::step(x[g][2], y.z, sum[2]);
-          sum[3] = Op::step(x[g][3], y.w, sum[3]);
-        }
+        float(&sum)[4] = sums[q * G + g];
+        sum[0] = Op::step(x[g][0], y.x, sum[0]);
+        sum[1] = Op::step(x[g][1], y.y, sum[1]);
+        sum[2] = Op::step(x[g][2], y.z, sum[2]);
+        sum[3] = Op::step(x[g][3], y.w, sum[3]);
       }
     }
   }
 }
 
-// Keys of one tile: lane (team, s) gets NQ keys, all of query s * V / G.
+// A warp's part in the threshold of its queries: lane s has query s (NQ = 8) or the only one.
+template <uint32_t NQ>
+struct Watch {
+  uint32_t first_query;
+  uint32_t count;
+  uint32_t query;      // of this lane
+  bool active;         // this lane has a query
+  uint32_t best;       // greatest key so far
+  uint32_t threshold;  // as known
+
+  HIVE_DEVICE void publish(const ScanArgs& args, uint32_t warp) {
+    const uint32_t lane = thread_index() % 32;
+    uint32_t most = active ? best : 0;
+#pragma unroll
+    for (uint32_t mask = 16; mask >= (NQ == 1 ? 1u : 8u); mask /= 2) {
+      const uint32_t other = shuffle_xor(most, static_cast<int>(mask));
+      most = other > most ? other : most;
+    }
+    if (lane < NQ && active && most != 0) atomic_max(maximum_of(args, query, warp), most);
+  }
+
+  // Looks for the threshold of one query and makes it known.
+  HIVE_DEVICE void find(const ScanArgs& args, uint32_t q, uint32_t enough) {
+    const uint32_t lane = thread_index() % 32;
+    uint32_t found = 0;
+    for (uint32_t tries = 0; tries < 32; ++tries) {
+      uint32_t there = 0;
+      found = find_threshold(args, q, lane, &there);
+      if (there >= enough) break;
+      pause();
+    }
+    if (lane == 0 && found != 0) atomic_max(args.thresholds_found + q, found);
+    if (query == q && found > threshold) threshold = found;
+  }
+
+  // Where no threshold is known yet, by whatever has been published.
+  HIVE_DEVICE void find_missing(const ScanArgs& args) {
+    for (uint32_t i = 0; i < count; ++i) {
+      const bool missing = query == first_query + i && threshold == 0;
+      if (ballot(missing) != 0) find(args, first_query + i, 0);
+    }
+  }
+
+  HIVE_DEVICE uint32_t look(const ScanArgs& args) const {
+    return load_shared_state(args.thresholds_found + query);
+  }
+};
+
+// The warp that looks for thresholds after the n-th publication, another one each time.
+HIVE_DEVICE bool searches_threshold(uint32_t n) { return block_x() == (n * 41 + 1) % grid_x(); }
+
 template <class T, class Op, uint32_t NQ, uint32_t G, uint32_t U>
-HIVE_DEVICE void tile_keys(const ScanArgs& args, const SegmentRef& segment, uint32_t row0,
-                           uint32_t word, const float* queries, float query_term,
-                           uint32_t (&keys)[NQ]) {
-  constexpr uint32_t kRows = 4 * G;
-  constexpr uint32_t V = NQ * G / 8;
+HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ>& watch,
+                            uint32_t* rows_total) {
+  constexpr uint32_t V = NQ * G / 8;  // keys per lane and unit, all of one query
   const uint32_t lane = thread_index() % 32;
+  const uint32_t warp = thread_index() / 32;
   const uint32_t team = lane / 8;
   const uint32_t s = lane % 8;
+  const uint32_t vectors = args.row_bytes / kVectorBytes<T>;
+  const SegmentRef* table = args.table != nullptr ? args.table : args.inline_segments;
+  const float query_term =
+      args.queries != nullptr ? args.query_terms[watch.query] : args.inline_terms[watch.query];
+  uint32_t rows = 0;
+  Unit unit{block_x() - grid_x(), 0, 8 / G - 1, 0};
+  bool going = next_unit<G>(args, warp, &unit, &rows);
+  typename T::Raw next[U][G];
+  if (going) {
+    const SegmentRef& segment = table[unit.segment];
+    load_stage<T, G, U>(args, segment,
+                        (unit.tile - segment.first_tile) * kTileRows + warp * 32 + unit.part * 4 * G,
+                        0, next);
+  }
+  uint32_t pending[V];
+  uint32_t pending_at = 0;
+  uint32_t published = 0;
 #pragma unroll
-  for (uint32_t sub = 0; sub < 32 / kRows; ++sub) {
-    const uint32_t mine = kRows == 32 ? word : (word >> (sub * kRows)) & ((1u << kRows) - 1);
-    if (mine == 0) {
+  for (uint32_t i = 0; i < V; ++i) pending[i] = 0;
+  const auto keep = [&] {
 #pragma unroll
-      for (uint32_t i = 0; i < V; ++i) keys[sub * V + i] = 0;
-      continue;
+    for (uint32_t i = 0; i < V; ++i) {
+      if (pending[i] != 0 && pending[i] >= watch.threshold) {
+        add_candidate(args, watch.query, pending[i], pending_at + 4 * ((s * V + i) % G));
+      }
     }
-    uint32_t rows[G];  // bytes; a segment has less than 4 GiB
+  };
+  for (uint32_t done = 0; going; ++done) {
+    const Unit now = unit;
+    const SegmentRef& segment = table[now.segment];
+    const uint32_t row0 = (now.tile - segment.first_tile) * kTileRows + warp * 32 + now.part * 4 * G;
+    const uint32_t mask = unit_rows<G>(now);
+    const uint32_t seen = args.thresholds != 0 ? watch.look(args) : 0;
+    const bool look = done % kCancelEvery == kCancelEvery - 1;
+    const uint32_t cancelled = look ? load_shared_state(args.cancel) : 0;
     float scales[G];
 #pragma unroll
     for (uint32_t g = 0; g < G; ++g) {
-      uint32_t row = row0 + sub * kRows + 4 * g + team;
-      if (row >= segment.rows) row = segment.rows - 1;
-      rows[g] = row * args.row_bytes;
-      scales[g] = T::kScaled ? segment.scales[row] : 1.0f;
+      const uint32_t row = row0 + 4 * g + team;
+      scales[g] = !T::kScaled ? 1.0f : row < segment.rows ? segment.scales[row] : 0.0f;
     }
     float inv_norms[V];
 #pragma unroll
     for (uint32_t i = 0; i < V; ++i) {
-      const uint32_t local = sub * kRows + 4 * ((s * V + i) % G) + team;
-      inv_norms[i] = args.metric == kCosine && ((word >> local) & 1u) != 0
+      const uint32_t local = 4 * ((s * V + i) % G) + team;
+      inv_norms[i] = args.metric == kCosine && ((mask >> local) & 1u) != 0
                          ? segment.inv_norms[row0 + local]
                          : 0.0f;
     }
+    going = next_unit<G>(args, warp, &unit, &rows);
     float sums[NQ * G][4];
-    accumulate<T, Op, NQ, G, U>(args, segment.data, rows, scales, queries, s, sums);
+#pragma unroll
+    for (uint32_t i = 0; i < NQ * G; ++i) {
+#pragma unroll
+      for (uint32_t e = 0; e < 4; ++e) sums[i][e] = 0;
+    }
+    for (uint32_t first = 0; first < vectors; first += 8 * U) {
+      typename T::Raw raw[U][G];
+#pragma unroll
+      for (uint32_t u = 0; u < U; ++u) {
+#pragma unroll
+        for (uint32_t g = 0; g < G; ++g) raw[u][g] = next[u][g];
+      }
+      // The next stage, be it of the next unit, is on its way while this one is added.
+      if (first + 8 * U < vectors) {
+        load_stage<T, G, U>(args, segment, row0, first + 8 * U, next);
+      } else if (going) {
+        const SegmentRef& after = table[unit.segment];
+        load_stage<T, G, U>(
+            args, after,
+            (unit.tile - after.first_tile) * kTileRows + warp * 32 + unit.part * 4 * G, 0, next);
+      }
+      add_stage<T, Op, NQ, G, U>(args, raw, scales, queries, first, sums);
+    }
     float values[V];
     reduce_team<Op, NQ * G>(sums, s, values);
+    uint32_t keys[V];
+    const uint32_t at = now.tile * kTileRows + warp * 32 + now.part * 4 * G + team;
 #pragma unroll
     for (uint32_t i = 0; i < V; ++i) {
-      const uint32_t local = sub * kRows + 4 * ((s * V + i) % G) + team;
-      keys[sub * V + i] = ((word >> local) & 1u) != 0
-                              ? finish_value(args.metric, values[i], inv_norms[i], query_term)
-                              : 0;
+      const uint32_t local = 4 * ((s * V + i) % G) + team;
+      keys[i] = watch.active && ((mask >> local) & 1u) != 0
+                    ? finish_value(args.metric, values[i], inv_norms[i], query_term)
+                    : 0;
+      watch.best = keys[i] > watch.best ? keys[i] : watch.best;
     }
-  }
-}
-
-// Greatest key per query of a warp, into the block's state.
-template <uint32_t NQ>
-HIVE_DEVICE void note_greatest(ThresholdState<NQ>& state, uint32_t best) {
-  const uint32_t lane = thread_index() % 32;
+    if (args.thresholds == 0) {
 #pragma unroll
-  for (uint32_t mask = 16; mask >= (NQ == 1 ? 1u : 8u); mask /= 2) {
-    const uint32_t other = shuffle_xor(best, static_cast<int>(mask));
-    best = other > best ? other : best;
+      for (uint32_t i = 0; i < V; ++i) {
+        const uint32_t position = at + 4 * ((s * V + i) % G);
+        if (!watch.active) continue;
+        if (args.dense != 0) {
+          args.keys[uint64_t{watch.query} * args.tile_count * kTileRows + position] = keys[i];
+        } else {
+          args.candidates[uint64_t{watch.query} * args.capacity + position] =
+              keys[i] == 0 ? 0 : static_cast<uint64_t>(keys[i]) << 32 | static_cast<uint32_t>(~position);
+        }
+      }
+    } else {
+      if (seen > watch.threshold) watch.threshold = seen;
+      // A unit is judged one unit later: by then the first maxima of the others are there.
+      if (done > 0) {
+        watch.find_missing(args);
+        keep();
+      }
+#pragma unroll
+      for (uint32_t i = 0; i < V; ++i) pending[i] = keys[i];
+      pending_at = at;
+      const uint32_t units = done + 1;
+      if (units * G % 8 == 0 && (units & (units - 1)) == 0) {
+        watch.publish(args, warp);
+        const uint32_t enough = published == 0 ? args.maxima_count * 3 / 4 : 0;
+        if (searches_threshold(published)) {
+          if (NQ == 1 ? warp == published % kWarps : warp < watch.count) {
+            watch.find(args, watch.first_query + (NQ == 1 ? 0 : warp), enough);
+          }
+        }
+        ++published;
+      }
+    }
+    if (ballot(cancelled != 0) != 0) break;
   }
-  if (lane < NQ) state.greatest[lane][thread_index() / 32] = best;
+  if (args.thresholds != 0) {
+    watch.publish(args, warp);
+    const uint32_t seen = watch.look(args);
+    if (seen > watch.threshold) watch.threshold = seen;
+    watch.find_missing(args);
+    keep();
+  }
+  *rows_total = rows;
 }
 
 template <class T, class Op, uint32_t NQ, uint32_t G, uint32_t U>
 HIVE_DEVICE void scan_kernel(const ScanArgs& args) {
   static_assert(NQ == 1 || NQ == 8);
   constexpr uint32_t V = NQ * G / 8;
-  static_assert(V <= G && G % V == 0 && 32 % (4 * G) == 0);
-  auto& state = *reinterpret_cast<ScanState<NQ>*>(shared_memory());
-  auto* shared = reinterpret_cast<float*>(shared_memory() + (sizeof(ScanState<NQ>) + 15) / 16 * 16);
+  static_assert(V <= G && G % V == 0 && 8 % G == 0);
+  auto& state = *reinterpret_cast<ScanState*>(shared_memory());
+  auto* shared = reinterpret_cast<float*>(shared_memory() + 16);
   const uint32_t lane = thread_index() % 32;
-  const uint32_t warp = thread_index() / 32;
-  const uint32_t s = lane % 8;
   const uint32_t first_query = block_y() * NQ;
   const uint32_t left = args.query_count - first_query;
-  const uint32_t count = left < NQ ? left : NQ;
-  threshold_init(state.thresholds);
+  Watch<NQ> watch{};
+  watch.first_query = first_query;
+  watch.count = left < NQ ? left : NQ;
+  const uint32_t mine = lane % 8 * V / G;
+  watch.active = mine < watch.count;
+  watch.query = first_query + (watch.active ? mine : 0);
   // Behind the last query there is room for NQ of them, whatever it holds.
-  const float* queries = place_queries<NQ>(args, shared, first_query, count);
-  const uint32_t my_query = s * V / G;
-  const bool active = my_query < count;
-  const uint32_t q = first_query + (active ? my_query : 0);
-  const float query_term = args.queries != nullptr ? args.query_terms[q] : args.inline_terms[q];
+  const float* queries = place_queries<NQ>(args, shared, first_query, watch.count);
   block_barrier();
-  uint32_t best = 0;
   uint32_t rows = 0;
-  uint32_t step = 0;
-  for (uint32_t tile = block_x(); tile < args.tile_count; tile += grid_x(), ++step) {
-    const SegmentRef& segment = segment_of(args, tile);
-    const uint32_t row0 = (tile - segment.first_tile) * kTileRows + warp * 32;
-    const uint32_t word = rows_searched(segment, row0);
-    rows += bit_count(word);
-    uint32_t keys[NQ];
-    tile_keys<T, Op, NQ, G, U>(args, segment, row0, word, queries, query_term, keys);
-    const uint32_t position = tile * kTileRows + warp * 32 + lane / 8;
-#pragma unroll
-    for (uint32_t i = 0; i < NQ; ++i) {
-      if (!active) keys[i] = 0;
-      best = keys[i] > best ? keys[i] : best;
-    }
-    if (args.thresholds != 0 && publishes(step)) {
-      note_greatest(state.thresholds, best);
-      exchange(args, state.thresholds, step, first_query, count);
-    }
-    const uint32_t threshold = state.thresholds.threshold[my_query];
-#pragma unroll
-    for (uint32_t i = 0; i < NQ; ++i) {
-      const uint32_t at = position + i / V * (4 * G) + 4 * ((s * V + i % V) % G);
-      if (args.dense != 0) {
-        if (active) args.keys[uint64_t{q} * args.tile_count * kTileRows + at] = keys[i];
-      } else if (args.thresholds == 0) {
-        if (active) {
-          args.candidates[uint64_t{q} * args.capacity + at] =
-              keys[i] == 0 ? 0
-                           : static_cast<uint64_t>(keys[i]) << 32 | static_cast<uint32_t>(~at);
-        }
-      } else if (keys[i] != 0 && keys[i] >= threshold) {
-        add_candidate(args, q, keys[i], at);
-      }
-    }
-    if (step % kCancelEvery == kCancelEvery - 1) {
-      block_barrier();
-      if (thread_index() == 0) state.cancelled = load_shared_state(args.cancel);
-      block_barrier();
-      if (state.cancelled != 0) break;
-    }
-  }
+  scan_units<T, Op, NQ, G, U>(args, queries, watch, &rows);
   if (args.count_rows != 0 && block_y() == 0 && lane == 0 && rows != 0) {
     atomic_add(args.scanned, rows);
   }
   if (args.finish == 0) return;
+  fence_device();
   if (!arrives_last(args, grid_x() * grid_y(), &state.word)) return;
   auto& finish = *reinterpret_cast<FinishState*>(shared_memory());
   block_barrier();
   for (uint32_t i = 0; i < args.query_count; ++i) finish_query<T>(args, i, finish);
+  fence_system();
   finish_job(args, grid_y());
 }
 

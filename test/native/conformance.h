@@ -49,7 +49,7 @@ struct Backend {
   const hive_backend_table* table = nullptr;
   const hive_backend_table* inner = nullptr;
   hive_backend_open_fn open = nullptr;
-  // The CPU computes by the definition itself, so its values have to be equal to the bit.
+  // These compute by the definition itself, so their values have to be equal to the bit.
   bool exact = false;
 
   hive_open_options options(uint32_t host_threads = 0) const;

@@ -128,7 +128,7 @@ bool load_backend(const std::string& spec, Backend* out, std::string* reason) {
   const std::string name = spec.substr(0, colon);
   out->spec = spec;
   out->config = colon == std::string::npos ? "" : spec.substr(colon + 1);
-  out->exact = name == "cpu";
+  out->exact = name == "cpu" || name == "cuda";
   const std::string inner = setting(out->config, "inner");
   if (!inner.empty()) {
     Backend wrapped;

@@ -21,6 +21,9 @@ const Driver& current_driver() {
   return driver != nullptr ? *driver : Driver::load("");
 }
 
+// What is read of a hive_scan_segment; callers may have a longer one.
+constexpr uint32_t kScanSegmentLeast =
+    offsetof(hive_scan_segment, filter) + sizeof(const hive_bits*);
 constexpr uint32_t kVendorNvidia = 0x10de;
 
 unsigned upload_threads(const hive_open_options* options) {
@@ -303,7 +306,7 @@ hive_status submit(hive_device* handle, const hive_job* head, hive_ticket** out,
     }
     const auto& job = *reinterpret_cast<const hive_scan_job*>(head);
     if (job.segment_count > 0 &&
-        (job.segments == nullptr || job.segment_size < sizeof(hive_scan_segment))) {
+        (job.segments == nullptr || job.segment_size < kScanSegmentLeast)) {
       return fail(err, HIVE_INVALID_ARGUMENT, "The segments of the job are missing or too small.");
     }
     auto ticket = std::make_unique<ScanTicket>();
@@ -430,6 +433,15 @@ HIVE_EXPORT hive_status hive_backend_probe(const hive_open_options* options,
       std::snprintf(report.detail, sizeof report.detail, "%s", fault.what());
     }
     return give(report, out, nullptr);
+  });
+}
+
+// Not part of the ABI: what the floors in the benchmarks are computed from.
+HIVE_EXPORT hive_status hive_cuda_measure(hive_device* handle, double* copy, double* pinned,
+                                          hive_error* err) {
+  return guarded(err, [&]() -> hive_status {
+    handle->device->measure(copy, pinned);
+    return HIVE_OK;
   });
 }
 

@@ -350,6 +350,44 @@ void Device::health(hive_health* out) {
   (void)give(report, out, nullptr);
 }
 
+void Device::measure(double* copy, double* pinned) {
+  enter();
+  constexpr size_t kBytes = size_t{1} << 30;
+  constexpr size_t kHostBytes = size_t{256} << 20;
+  constexpr int kRounds = 7;
+  Scratch scratch;
+  Pinned host;
+  Slot timer;
+  driver_.check(driver_.stream_create(&timer.stream, kStreamNonBlocking, 0), "cuStreamCreate");
+  driver_.check(driver_.event_create(&timer.begin, 0), "cuEventCreate");
+  driver_.check(driver_.event_create(&timer.end, 0), "cuEventCreate");
+  scratch.reserve(driver_, timer.stream, 2 * kBytes, true);
+  host.reserve(driver_, kHostBytes);
+  std::memset(host.data(), 1, kHostBytes);
+  const auto best = [&](double bytes, auto run) {
+    float least = 1e9f;
+    for (int i = 0; i < kRounds; ++i) {
+      float ms = 0;
+      driver_.check(driver_.event_record(timer.begin, timer.stream), "cuEventRecord");
+      driver_.check(run(), "copying");
+      driver_.check(driver_.event_record(timer.end, timer.stream), "cuEventRecord");
+      driver_.check(driver_.event_synchronize(timer.end), "copying");
+      driver_.check(driver_.event_elapsed(&ms, timer.begin, timer.end), "cuEventElapsedTime");
+      least = std::min(least, ms);
+    }
+    return bytes / (static_cast<double>(least) * 1e-3);
+  };
+  *copy = best(2.0 * kBytes, [&] {
+    return driver_.copy_on_device(scratch.at(), scratch.at(kBytes), kBytes, timer.stream);
+  });
+  *pinned = best(static_cast<double>(kHostBytes), [&] {
+    return driver_.copy_to_device(scratch.at(), host.data(), kHostBytes, timer.stream);
+  });
+  (void)driver_.event_destroy(timer.begin);
+  (void)driver_.event_destroy(timer.end);
+  (void)driver_.stream_destroy(timer.stream);
+}
+
 hive_memory_info Device::memory_info() {
   enter();
   size_t free_bytes = 0;

@@ -98,6 +98,8 @@ class Device {
   void cancel(ScanTicket* ticket);
   void health(hive_health* out);
   hive_memory_info memory_info();
+  // Bytes per second of a copy within the device (read plus written) and from pinned host memory.
+  void measure(double* copy, double* pinned);
 
   std::atomic<uint64_t> used_bytes{0};
   std::mutex owned_mutex;

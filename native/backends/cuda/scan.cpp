@@ -39,11 +39,10 @@ bool half_operands(uint32_t dtype) { return dtype == HIVE_DTYPE_F16 || dtype == 
 
 // Shared memory of a scan for `width` queries, by the layout in scan.h.
 uint32_t scan_shared(uint32_t width, uint32_t dim_padded) {
-  const size_t state = width == 1 ? 1 * 4 + 8 * 4 + 8 : 8 * 4 + 64 * 4 + 8;
   const size_t queries = size_t{width} * dim_padded * sizeof(float);
   const size_t fits = queries <= 32 * 1024 ? queries : 0;
   constexpr size_t kFinish = kSortMost * 8 + 256 * 4 + 16;
-  return static_cast<uint32_t>(std::max((state + 15) / 16 * 16 + fits, kFinish));
+  return static_cast<uint32_t>(std::max(16 + fits, kFinish));
 }
 constexpr uint32_t kFinishShared = kSortMost * 8 + 256 * 4 + 64;
 
@@ -225,7 +224,7 @@ Device::Layout Device::stage(Slot* slot, const ScanTicket& ticket) {
   slot->output.reserve(driver_, layout.out_hits + size_t{layout.count} * layout.k * 8);
   // Maxima, counts, published, done, scanned.
   slot->control.reserve(driver_, slot->stream,
-                        (size_t{kWaveQueries} * (kMaximaMost + 2) + 64) * sizeof(uint32_t), true);
+                        (size_t{kWaveQueries} * (kMaximaMost + 3) + 64) * sizeof(uint32_t), true);
   if (slot->dirty) {
     driver_.check(driver_.memory_set(slot->control.at(), 0, slot->control.size(), slot->stream),
                   "cuMemsetD8Async");
@@ -266,14 +265,10 @@ void Device::fill(ScanArgs* args, Slot* slot, const ScanTicket& ticket, const La
   args->dense = slot->wave.path == Path::dense;
   args->rerank = is_matrix(launch.path);
   args->thresholds = args->dense == 0 && ticket.tiles > kTilesWithoutThreshold;
-  uint32_t entries = 8;
-  while (entries > 1 && launch.grid_x * entries > 300) entries /= 2;
-  while (entries < 8 && launch.grid_x * entries * 2 <= kMaximaMost &&
-         launch.grid_x * entries < layout.k * 5 / 2) {
-    entries *= 2;
-  }
-  args->maxima_per_block = entries;
-  args->maxima_count = launch.grid_x * entries;
+  // Enough maxima for k, and few enough to look through in no time.
+  const uint32_t warps = launch.grid_x * kWarps;
+  const uint32_t wanted = layout.k <= 32 ? 128 : layout.k <= 64 ? 256 : kMaximaMost;
+  args->maxima_count = std::min(warps, wanted);
   args->capacity = launch.count <= kFewQueries ? kCandidatesFew : kCandidatesMany;
   args->first_query = launch.first;
   args->count_rows = ticket.has_bits && !ticket.counted && launch.first == 0;
@@ -282,7 +277,8 @@ void Device::fill(ScanArgs* args, Slot* slot, const ScanTicket& ticket, const La
   const size_t maxima = size_t{kWaveQueries} * kMaximaMost * sizeof(uint32_t);
   args->maxima = reinterpret_cast<uint32_t*>(control);
   args->counts = reinterpret_cast<uint32_t*>(control + maxima);
-  args->published = args->counts + kWaveQueries;
+  args->thresholds_found = args->counts + kWaveQueries;
+  args->published = args->thresholds_found + kWaveQueries;
   args->scanned = reinterpret_cast<unsigned long long*>(args->published + kWaveQueries);
   args->done = args->published + kWaveQueries + 2;
   args->out_counts = reinterpret_cast<uint32_t*>(slot->output.device());

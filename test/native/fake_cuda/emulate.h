@@ -130,6 +130,12 @@ HIVE_DEVICE float shuffle_xor(float v, int mask) {
   return float_of(shuffle_xor(bits_of(v), mask));
 }
 
+HIVE_DEVICE uint32_t group_sum(uint32_t v) {
+  const auto* all = emulated::exchange_words(&v, 1);
+  uint32_t out = 0;
+  for (uint32_t lane = 0; lane < 32; ++lane) out += all[lane][0];
+  return out;
+}
 HIVE_DEVICE uint32_t bit_count(uint32_t v) {
   return static_cast<uint32_t>(__builtin_popcount(v));
 }
@@ -142,7 +148,10 @@ HIVE_DEVICE void atomic_add(unsigned long long* p, unsigned long long v) {
   __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
 }
 HIVE_DEVICE void atomic_max(uint32_t* p, uint32_t v) {
-  if (v > *p) *p = v;
+  uint32_t seen = __atomic_load_n(p, __ATOMIC_RELAXED);
+  while (v > seen &&
+         !__atomic_compare_exchange_n(p, &seen, v, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
 }
 HIVE_DEVICE uint32_t load_shared_state(const uint32_t* p) {
   return __atomic_load_n(p, __ATOMIC_ACQUIRE);
