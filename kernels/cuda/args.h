@@ -57,7 +57,9 @@ struct ScanArgs {
   uint32_t finish;         // 1: the last block selects; otherwise a finish kernel follows
   uint32_t first_query;    // of the job, for the outputs
   uint32_t count_rows;     // 1: add up the rows whose bits are set
-  uint32_t flag_value;     // written to *flag when the job is over; 0: not by this launch
+  uint32_t flag_value;     // written to *flag when the wave is over; 0: not by this launch
+  uint32_t sequence;       // number of the wave
+  uint32_t report_rows;    // 1: *scanned goes to *out_scanned with the flag
   uint32_t rerank;         // 1: candidates carry bounds, the finish kernel computes their values
   Margins margins;
   const SegmentRef* table;      // null: inline_segments
@@ -75,7 +77,7 @@ struct ScanArgs {
   uint32_t* out_counts;         // host memory, per query: hits, or kOverflow
   unsigned long long* out_scanned;  // host memory
   uint32_t* flag;               // host memory
-  const uint32_t* cancel;       // host memory; not 0: stop soon, the result will not be used
+  const uint32_t* cancel;       // equal to `sequence`: stop soon, the result will not be used
   float inline_terms[8];
   SegmentRef inline_segments[kInlineSegments];
   float inline_queries[kInlineFloats];

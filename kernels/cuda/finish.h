@@ -99,6 +99,41 @@ HIVE_DEVICE uint32_t lower_key(const uint64_t* candidates, uint32_t n, uint32_t 
   return state.threshold;
 }
 
+// Few candidates: each thread reads its own once.
+HIVE_DEVICE uint32_t gather_few(const uint64_t* candidates, uint32_t n, uint32_t k,
+                                FinishState& state) {
+  constexpr uint32_t kEach = kSortMost / kBlockThreads;
+  uint64_t mine[kEach];
+  uint64_t most = 0;
+#pragma unroll
+  for (uint32_t i = 0; i < kEach; ++i) {
+    const uint32_t at = i * kBlockThreads + thread_index();
+    mine[i] = at < n ? load_shared_state(candidates + at) : 0;
+    most = mine[i] > most ? mine[i] : most;
+  }
+  if (thread_index() == 0) {
+    state.found = 0;
+    state.threshold = 0;
+  }
+  state.bins[thread_index()] = static_cast<uint32_t>(most >> 32);
+  block_barrier();
+  if (n > 2 * k && n > 64 && k <= kBlockThreads) {
+    if (thread_index() < 32) {
+      uint32_t there = 0;
+      const uint32_t found = kth_greatest(state.bins, kBlockThreads, k, thread_index(), &there);
+      if (thread_index() == 0) state.threshold = found;
+    }
+    block_barrier();
+  }
+#pragma unroll
+  for (uint32_t i = 0; i < kEach; ++i) {
+    if (mine[i] == 0 || static_cast<uint32_t>(mine[i] >> 32) < state.threshold) continue;
+    state.sorted[atomic_add(&state.found, 1)] = mine[i];
+  }
+  block_barrier();
+  return state.found;
+}
+
 // The exact candidate of one whose key is only a bound; a team of 8 lanes does one.
 template <class T>
 HIVE_DEVICE uint64_t exact_candidate(const ScanArgs& args, uint32_t q, uint64_t candidate) {
@@ -154,6 +189,7 @@ HIVE_DEVICE uint32_t closest(const ScanArgs& args, uint32_t q, uint64_t* candida
     }
     make_exact<T>(args, q, candidates, n, threshold);
   }
+  if (n <= kSortMost) return gather_few(candidates, n, args.k, state);
   const uint32_t found = gather(candidates, n, lower_key(candidates, n, args.k, state), 0, state);
   if (found <= kSortMost) return found;
   return gather(candidates, n, 0, select_kth(candidates, n, args.k, state), state);
@@ -196,12 +232,13 @@ HIVE_DEVICE void finish_job(const ScanArgs& args, uint32_t groups) {
   }
   if (thread_index() == 0) {
     *args.done = 0;
-    if (args.flag_value != 0) {
+    if (args.flag_value == 0) return;
+    if (args.report_rows != 0) {
       *args.out_scanned = *reinterpret_cast<volatile unsigned long long*>(args.scanned);
       *args.scanned = 0;
-      fence_system();
-      store_shared_state(args.flag, args.flag_value);
     }
+    fence_system();
+    store_shared_state(args.flag, args.flag_value);
   }
 }
 
@@ -209,6 +246,8 @@ HIVE_DEVICE void finish_job(const ScanArgs& args, uint32_t groups) {
 HIVE_DEVICE bool arrives_last(const ScanArgs& args, uint32_t blocks, uint32_t* shared_word) {
   block_barrier();
   if (thread_index() == 0) {
+    // After the barrier one fence covers what all threads of the block wrote, host memory too.
+    fence_system();
     *shared_word = atomic_add(args.done, 1) + 1 == blocks;
   }
   block_barrier();
@@ -222,8 +261,6 @@ template <class T>
 HIVE_DEVICE void finish_kernel(const ScanArgs& args) {
   auto& state = *reinterpret_cast<FinishState*>(shared_memory());
   finish_query<T>(args, block_x(), state);
-  // What was written is for the host.
-  fence_system();
   if (arrives_last(args, grid_x(), &state.found)) finish_job(args, args.query_count);
 }
 

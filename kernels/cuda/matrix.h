@@ -394,7 +394,7 @@ HIVE_DEVICE void matrix_kernel(const ScanArgs& args) {
     }
     if (step % kCancelEvery == kCancelEvery / 2) {
       block_barrier();
-      if (thread_index() == 0) state.cancelled = load_shared_state(args.cancel);
+      if (thread_index() == 0) state.cancelled = load_shared_state(args.cancel) == args.sequence;
       block_barrier();
       if (state.cancelled != 0) break;
     }

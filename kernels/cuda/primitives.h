@@ -47,7 +47,13 @@ HIVE_DEVICE float shuffle_xor(float v, int mask) { return __shfl_xor(v, mask, 32
 HIVE_DEVICE uint32_t shuffle_xor(uint32_t v, int mask) {
   return static_cast<uint32_t>(__shfl_xor(static_cast<int>(v), mask, 32));
 }
+HIVE_DEVICE uint32_t shuffle_from(uint32_t v, uint32_t lane) {
+  return static_cast<uint32_t>(__shfl(static_cast<int>(v), static_cast<int>(lane), 32));
+}
 #else
+HIVE_DEVICE uint32_t shuffle_from(uint32_t v, uint32_t lane) {
+  return __shfl_sync(0xffffffffu, v, static_cast<int>(lane));
+}
 HIVE_DEVICE uint32_t ballot(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
 HIVE_DEVICE float shuffle_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 HIVE_DEVICE uint32_t shuffle_xor(uint32_t v, int mask) {
@@ -65,6 +71,7 @@ HIVE_DEVICE uint32_t group_sum(uint32_t v) {
 #endif
 }
 
+HIVE_DEVICE uint32_t lowest_bit(uint32_t v) { return static_cast<uint32_t>(__ffs(static_cast<int>(v)) - 1); }
 HIVE_DEVICE uint32_t bit_count(uint32_t v) { return static_cast<uint32_t>(__popc(v)); }
 HIVE_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 HIVE_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }

@@ -160,6 +160,24 @@ struct Watch {
     }
   }
 
+  // Appends the candidates of the lanes that have one: one atomic for all lanes of a query.
+  HIVE_DEVICE void add(const ScanArgs& args, bool passes, uint32_t key, uint32_t position) {
+    const uint32_t lane = thread_index() % 32;
+    const uint32_t peers = ballot(passes) & (NQ == 1 ? 0xffffffffu : 0x01010101u << (lane % 8));
+    const uint32_t leader = peers != 0 ? lowest_bit(peers) : 0;
+    uint32_t at = 0;
+    if (passes && lane == leader) {
+      const uint32_t have = load_shared_state(args.counts + query);
+      // Once there are too many, counting on would only make the rest wait.
+      at = have > args.capacity ? have : atomic_add(args.counts + query, bit_count(peers));
+    }
+    at = shuffle_from(at, leader) + bit_count(peers & ((1u << lane) - 1));
+    if (passes && at < args.capacity) {
+      args.candidates[uint64_t{query} * args.capacity + at] =
+          static_cast<uint64_t>(key) << 32 | static_cast<uint32_t>(~position);
+    }
+  }
+
   HIVE_DEVICE uint32_t look(const ScanArgs& args) const {
     return load_shared_state(args.thresholds_found + query);
   }
@@ -198,9 +216,9 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
   const auto keep = [&] {
 #pragma unroll
     for (uint32_t i = 0; i < V; ++i) {
-      if (pending[i] != 0 && pending[i] >= watch.threshold) {
-        add_candidate(args, watch.query, pending[i], pending_at + 4 * ((s * V + i) % G));
-      }
+      const bool passes = pending[i] != 0 && pending[i] >= watch.threshold;
+      if (ballot(passes) == 0) continue;
+      watch.add(args, passes, pending[i], pending_at + 4 * ((s * V + i) % G));
     }
   };
   for (uint32_t done = 0; going; ++done) {
@@ -210,7 +228,7 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
     const uint32_t mask = unit_rows<G>(now);
     const uint32_t seen = args.thresholds != 0 ? watch.look(args) : 0;
     const bool look = done % kCancelEvery == kCancelEvery - 1;
-    const uint32_t cancelled = look ? load_shared_state(args.cancel) : 0;
+    const bool cancelled = look && load_shared_state(args.cancel) == args.sequence;
     float scales[G];
 #pragma unroll
     for (uint32_t g = 0; g < G; ++g) {
@@ -285,7 +303,7 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
       for (uint32_t i = 0; i < V; ++i) pending[i] = keys[i];
       pending_at = at;
       const uint32_t units = done + 1;
-      if (units * G % 8 == 0 && (units & (units - 1)) == 0) {
+      if ((units & (units - 1)) == 0) {
         watch.publish(args, warp);
         const uint32_t enough = published == 0 ? args.maxima_count * 3 / 4 : 0;
         if (searches_threshold(published)) {
@@ -296,7 +314,7 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
         ++published;
       }
     }
-    if (ballot(cancelled != 0) != 0) break;
+    if (ballot(cancelled) != 0) break;
   }
   if (args.thresholds != 0) {
     watch.publish(args, warp);
@@ -333,12 +351,10 @@ HIVE_DEVICE void scan_kernel(const ScanArgs& args) {
     atomic_add(args.scanned, rows);
   }
   if (args.finish == 0) return;
-  fence_device();
   if (!arrives_last(args, grid_x() * grid_y(), &state.word)) return;
   auto& finish = *reinterpret_cast<FinishState*>(shared_memory());
   block_barrier();
   for (uint32_t i = 0; i < args.query_count; ++i) finish_query<T>(args, i, finish);
-  fence_system();
   finish_job(args, grid_y());
 }
 

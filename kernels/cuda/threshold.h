@@ -79,6 +79,8 @@ HIVE_DEVICE uint32_t* maximum_of(const ScanArgs& args, uint32_t query, uint32_t 
 
 HIVE_DEVICE void add_candidate(const ScanArgs& args, uint32_t query, uint32_t key,
                                uint32_t position) {
+  // Once there are too many, counting on would only make the rest wait.
+  if (load_shared_state(args.counts + query) > args.capacity) return;
   const uint32_t at = atomic_add(args.counts + query, 1);
   if (at < args.capacity) {
     args.candidates[uint64_t{query} * args.capacity + at] =

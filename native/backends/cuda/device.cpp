@@ -65,6 +65,7 @@ Device::Device(const Driver& driver, uint32_t index, const Config& config, unsig
     matrix_ = config_.matrix && driver_.attribute(number_, kAttributeMajor) >= 8;
     memory_ = std::make_unique<Memory>(driver_, number_);
     uploader_ = std::make_unique<Uploader>(driver_, context_, host_threads);
+    driver_.check(driver_.stream_create(&cancel_stream_, kStreamNonBlocking, 0), "cuStreamCreate");
     for (int i = 0; i < kSlots; ++i) {
       auto slot = std::make_unique<Slot>();
       driver_.check(driver_.stream_create(&slot->stream, kStreamNonBlocking, 0), "cuStreamCreate");
@@ -83,6 +84,10 @@ Device::Device(const Driver& driver, uint32_t index, const Config& config, unsig
 Device::~Device() {
   (void)driver_.context_set(context_);
   uploader_.reset();
+  if (cancel_stream_ != nullptr) {
+    (void)driver_.stream_synchronize(cancel_stream_);
+    (void)driver_.stream_destroy(cancel_stream_);
+  }
   for (const auto& slot : slots_) {
     // Kernels of a job that timed out may still be running.
     (void)driver_.stream_synchronize(slot->stream);
@@ -327,8 +332,13 @@ void Device::cancel(ScanTicket* ticket) {
   const std::lock_guard lock(mutex_);
   for (const auto& slot : slots_) {
     if (slot->ticket != ticket) continue;
-    auto* words = reinterpret_cast<std::atomic<uint32_t>*>(slot->words.data());
-    words[16].store(1, std::memory_order_release);
+    // Kernels look at a word of device memory now and then; reading host memory from thousands of
+    // warps would cost more than the search.
+    auto* sequence = reinterpret_cast<uint32_t*>(slot->words.data()) + 32;
+    *sequence = slot->sequence;
+    (void)driver_.context_set(context_);
+    (void)driver_.copy_to_device(slot->control.at(control_cancel()), sequence, sizeof *sequence,
+                                 cancel_stream_);
   }
 }
 

@@ -123,6 +123,7 @@ class Device {
   };
   struct Layout;
 
+  static size_t control_cancel();  // where in Slot::control the cancel word is
   Function function(Module module, const std::string& name, size_t shared) const;
   // scan.cpp
   void plan(ScanTicket* ticket) const;
@@ -157,6 +158,7 @@ class Device {
   uint32_t multiprocessors_ = 1;
   uint32_t shared_most_ = 48 * 1024;
   bool matrix_ = false;
+  Stream cancel_stream_ = nullptr;
   std::unique_ptr<Memory> memory_;
   std::unique_ptr<Uploader> uploader_;
   std::mutex load_mutex_;

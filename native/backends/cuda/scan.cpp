@@ -88,6 +88,11 @@ struct Device::Layout {
   size_t out_hits = 0;
 };
 
+// Slot::control: maxima, counts, thresholds, published, then scanned (two words), done, cancel.
+size_t Device::control_cancel() {
+  return (size_t{kWaveQueries} * (kMaximaMost + 3) + 3) * sizeof(uint32_t);
+}
+
 void Device::plan(ScanTicket* ticket) const {
   const hive_scan_job& job = ticket->job;
   if (ticket->tiles == 0) return;
@@ -222,7 +227,6 @@ Device::Layout Device::stage(Slot* slot, const ScanTicket& ticket) {
                    ticket.segments.size() <= kInlineSegments && !is_matrix(slot->wave.path);
   layout.out_hits = align(layout.count * sizeof(uint32_t));
   slot->output.reserve(driver_, layout.out_hits + size_t{layout.count} * layout.k * 8);
-  // Maxima, counts, published, done, scanned.
   slot->control.reserve(driver_, slot->stream,
                         (size_t{kWaveQueries} * (kMaximaMost + 3) + 64) * sizeof(uint32_t), true);
   if (slot->dirty) {
@@ -284,7 +288,9 @@ void Device::fill(ScanArgs* args, Slot* slot, const ScanTicket& ticket, const La
   args->out_counts = reinterpret_cast<uint32_t*>(slot->output.device());
   args->out = reinterpret_cast<uint64_t*>(slot->output.device() + layout.out_hits);
   args->flag = reinterpret_cast<uint32_t*>(slot->words.device());
-  args->cancel = reinterpret_cast<uint32_t*>(slot->words.device() + 64);
+  args->cancel = args->done + 1;
+  args->sequence = slot->sequence;
+  args->report_rows = ticket.has_bits;
   args->out_scanned = reinterpret_cast<unsigned long long*>(slot->words.device() + 128);
   args->flag_value = launch.last && args->dense == 0 ? slot->sequence : 0;
   if (!layout.inlined) {
@@ -377,8 +383,6 @@ void Device::run_dense(Slot* slot, const ScanTicket& ticket, const Layout& layou
 void Device::begin_wave(Slot* slot, ScanTicket* ticket) {
   slot->wave = std::move(ticket->waves.front());
   ticket->waves.pop_front();
-  auto* words = reinterpret_cast<std::atomic<uint32_t>*>(slot->words.data());
-  words[16].store(ticket->cancelled.load() ? 1 : 0);
   slot->sequence += 1;
   slot->launched = slot->looked = Clock::now();
   if (config_.timing) driver_.check(driver_.event_record(slot->begin, slot->stream), "timing");

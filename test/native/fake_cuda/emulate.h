@@ -136,6 +136,10 @@ HIVE_DEVICE uint32_t group_sum(uint32_t v) {
   for (uint32_t lane = 0; lane < 32; ++lane) out += all[lane][0];
   return out;
 }
+HIVE_DEVICE uint32_t shuffle_from(uint32_t v, uint32_t lane) {
+  return emulated::exchange_words(&v, 1)[lane][0];
+}
+HIVE_DEVICE uint32_t lowest_bit(uint32_t v) { return static_cast<uint32_t>(__builtin_ctz(v)); }
 HIVE_DEVICE uint32_t bit_count(uint32_t v) {
   return static_cast<uint32_t>(__builtin_popcount(v));
 }
