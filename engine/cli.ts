@@ -1,8 +1,14 @@
 #!/usr/bin/env node
-/** The command line: `hive-gpu doctor`. */
+/** The command line: `hive-gpu doctor | verify | inspect | backup`. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Command } from "commander";
+import {
+  type StorageOptions,
+  backupCommand,
+  inspectCommand,
+  verifyCommand,
+} from "./cli-storage.js";
 import { doctor, formatReport } from "./doctor.js";
 
 function version(): string {
@@ -25,6 +31,36 @@ program
       options.json === true ? JSON.stringify(report, undefined, 2) : formatReport(report),
     );
     process.exitCode = report.ok ? 0 : 1;
+  });
+
+function print({ text, exitCode }: { text: string; exitCode: number }): void {
+  console.log(text);
+  process.exitCode = exitCode;
+}
+
+program
+  .command("verify <dir>")
+  .description("read a database that is not open and compare everything with its checksums")
+  .option("--json", "print the report as JSON")
+  .option("--salvage <to>", "copy everything undamaged into a new database")
+  .option("--rebuild", "make a new index from the segment files")
+  .action(async (dir: string, options: StorageOptions) => {
+    print(await verifyCommand(dir, options));
+  });
+
+program
+  .command("inspect <dir>")
+  .description("say what a database that is not open holds")
+  .option("--json", "print it as JSON")
+  .action(async (dir: string, options: StorageOptions) => {
+    print(await inspectCommand(dir, options));
+  });
+
+program
+  .command("backup <dir> <to>")
+  .description("copy a database that is not open into an empty folder; restores a copy as well")
+  .action(async (dir: string, to: string) => {
+    print(await backupCommand(dir, to));
   });
 
 void program.parseAsync();

@@ -1,4 +1,5 @@
 /** Opening a database, and its collections. */
+import { type Change, type ChangesOptions, checkChanges, readChanges } from "./changes.js";
 import { Collection } from "./collection.js";
 import {
   type BackendName,
@@ -14,9 +15,10 @@ import { limits } from "./limits.js";
 import { callNative, fromNative } from "./native-errors.js";
 import type { NativeDevice, NativeHealth } from "./native-types.js";
 import { loadAddon } from "./native.js";
-import { checkFunction, checkInteger, checkOptions, checkWord } from "./options.js";
+import { checkFunction, checkInteger, checkOptions, checkWord, show } from "./options.js";
 import { metrics } from "./result.js";
 import { CollectionState } from "./state.js";
+import { backup } from "./store/backup.js";
 import { openStorage } from "./store/open.js";
 import type { DatabaseStorage, Durability } from "./store/storage.js";
 import { type CollectionOptions, type Metadata, dtypes } from "./types.js";
@@ -45,6 +47,8 @@ export interface DatabaseOptions {
 
 /** Figures of a database. */
 export interface DatabaseStats {
+  /** In a folder: number of the last commit. */
+  sequence?: number;
   collections: number;
   records: number;
   backend: BackendName;
@@ -61,6 +65,7 @@ const openKeys = new Set([
   "memoryBudgetBytes",
   "onWarning",
 ]);
+const truncateKeys = new Set(["before"]);
 const collectionKeys = new Set(["dimensions", "metric", "dtype"]);
 const asyncDispose: symbol =
   (Symbol as { asyncDispose?: symbol }).asyncDispose ?? Symbol.for("Symbol.asyncDispose");
@@ -184,6 +189,50 @@ export class Database implements AsyncDisposable {
     for (const one of this.#storage?.collections() ?? []) await one.compactor.compactAll();
   }
 
+  /**
+   * The changes of a database in a folder, in the order of their commits, from commit `fromSeq` on
+   * to the last one at the time of the first step. Replaying them into an empty database gives the
+   * same records, and per collection the same digest (see `Collection.stats`).
+   * @throws CHANGES_TRUNCATED when compaction dropped some of them; see `retainChanges`
+   */
+  changes(options: ChangesOptions): AsyncGenerator<Change, void, undefined> {
+    this.#assertOpen();
+    const checked = checkChanges(options);
+    return readChanges(this.#onDisk("changes"), checked, () => this.#assertOpen());
+  }
+
+  /** Lets compaction drop changes before commit `before`, when changes are retained. */
+  async truncateChanges(options: { before: number }): Promise<void> {
+    this.#assertOpen();
+    checkOptions("truncateChanges", options, truncateKeys);
+    const most = Number.MAX_SAFE_INTEGER;
+    const before = checkInteger("truncateChanges", "before", options.before, 1, most);
+    const storage = this.#onDisk("truncateChanges");
+    const { retainFrom } = storage;
+    if (retainFrom !== null && before > retainFrom) await storage.retainFromSequence(before);
+  }
+
+  /**
+   * Copies a database in a folder, as it is at one moment, into an empty folder, while writing and
+   * searching go on. The copy is a database like any other: open it, or copy it back.
+   * @returns the number of the last commit in it
+   */
+  async backup(target: string): Promise<number> {
+    this.#assertOpen();
+    const storage = this.#onDisk("backup");
+    if (typeof target !== "string" || target === "") {
+      throw hiveError("INVALID_ARGUMENT", `backup takes a folder, got ${show(target)}.`);
+    }
+    return backup(storage, target);
+  }
+
+  #onDisk(method: string): DatabaseStorage {
+    if (this.#storage !== undefined) return this.#storage;
+    throw hiveError("NOT_SUPPORTED", `${method} needs a database in a folder.`, {
+      hint: "Open it with openDatabase({ path }).",
+    });
+  }
+
   /** Figures about the database and its device. */
   async stats(): Promise<DatabaseStats> {
     this.#assertOpen();
@@ -193,7 +242,9 @@ export class Database implements AsyncDisposable {
     if (stored === undefined) {
       for (const { state } of this.#entries.values()) records += state.data?.store.count ?? 0;
     }
+    const sequence = this.#storage?.committer.database.sequence;
     return {
+      ...(sequence === undefined ? {} : { sequence }),
       collections: stored?.length ?? this.#entries.size,
       records,
       backend: this.device.backend,

@@ -1,4 +1,5 @@
 /** Public exports of hive-gpu. */
+export type { Change, ChangesOptions } from "./changes.js";
 export { Collection } from "./collection.js";
 export { Database, type DatabaseOptions, type DatabaseStats, openDatabase } from "./database.js";
 export {
@@ -26,6 +27,7 @@ export {
   hiveError,
 } from "./errors.js";
 export * as kit from "./kit.js";
+export type { Durability } from "./store/storage.js";
 export { limits } from "./limits.js";
 export { type Metric, metrics } from "./result.js";
 export * from "./types.js";

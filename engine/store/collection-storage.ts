@@ -202,7 +202,8 @@ export class CollectionStorage {
       target: this,
       append: async () => {
         this.assertThere();
-        return { number, manifest: undefined };
+        const event = { type: "drop", name: this.manifest.name } as const;
+        return { number, manifest: undefined, event };
       },
       abandon: async () => undefined,
       committed: () => {

@@ -5,14 +5,20 @@
  */
 import { type HiveGpuError, StorageError, hiveError } from "../errors.js";
 import { fromNative } from "../native-errors.js";
-import type { CollectionManifest, DatabaseManifest, Manifest } from "./manifest.js";
+import type {
+  CollectionEvent,
+  CollectionManifest,
+  DatabaseManifest,
+  Manifest,
+} from "./manifest.js";
 
 /** What a job changes in the manifest. */
 export interface JobChange {
-  number: number;
-  /** undefined removes the collection. */
-  manifest: CollectionManifest | undefined;
+  /** The collection that changes, if one does; a manifest of undefined removes it. */
+  number?: number;
+  manifest?: CollectionManifest | undefined;
   database?: Partial<DatabaseManifest>;
+  event?: CollectionEvent;
 }
 
 /** One write on its way to the disk. */
@@ -34,6 +40,7 @@ interface Waiting {
 }
 
 interface Appended extends Waiting {
+  sequence: number;
   change: JobChange;
 }
 
@@ -118,12 +125,14 @@ export class Committer {
     const appended = (await Promise.all(appending)).filter((one) => one !== undefined);
     if (appended.length === 0) return;
     const collections = new Map<number, CollectionManifest | undefined>();
-    for (const { change } of appended) {
-      collections.set(change.number, change.manifest);
+    const events = new Map<number, CollectionEvent>();
+    for (const { change, sequence } of appended) {
+      if (change.number !== undefined) collections.set(change.number, change.manifest);
+      if (change.event !== undefined) events.set(sequence, change.event);
       Object.assign(database, change.database);
     }
     try {
-      await this.#manifest.commit({ database, collections });
+      await this.#manifest.commit({ database, collections, events });
     } catch (error) {
       await this.#undo(appended, database.sequence, error);
       return;
@@ -142,7 +151,7 @@ export class Committer {
 
   async #append(waiting: Waiting, sequence: number): Promise<Appended | undefined> {
     try {
-      return { ...waiting, change: await waiting.job.append(sequence) };
+      return { ...waiting, sequence, change: await waiting.job.append(sequence) };
     } catch (error) {
       await waiting.job.abandon();
       waiting.reject(fromNative(error));

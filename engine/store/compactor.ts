@@ -23,7 +23,7 @@ interface Run {
   count: number;
 }
 
-const mostlyDead = (file: File): boolean => file.rows > 0 && file.deadRows * 2 > file.rows;
+const mostlyDead = (file: File): boolean => file.rows > 0 && file.releasedRows * 2 > file.rows;
 
 /** Compacts one collection. */
 export class Compactor {
@@ -31,6 +31,8 @@ export class Compactor {
   #running: Promise<void> | undefined;
   #stopped = false;
   #held = 0;
+  /** Files that compaction wrote and that still hold dead rows, because they are retained. */
+  readonly #settled = new Set<number>();
   /** The last failure; compaction is tried again after the next write. */
   failure: unknown;
 
@@ -52,6 +54,7 @@ export class Compactor {
     while (this.#running !== undefined) await this.#running;
     if (this.#stopped) return;
     this.failure = undefined;
+    this.#settled.clear();
     this.#storage.openLog?.seal();
     this.#running = this.#work(true).finally(() => {
       this.#running = undefined;
@@ -94,9 +97,8 @@ export class Compactor {
     if (log === undefined) return undefined;
     const { files } = log.state();
     const closed = this.#closedFiles(files, all);
-    const retained = this.#storage.database.retainFrom !== null;
     const worth = (file: File): boolean =>
-      !retained && (all ? file.deadRows > 0 : mostlyDead(file));
+      !this.#settled.has(file.number) && (all ? file.releasedRows > 0 : mostlyDead(file));
     for (let first = 0; first < closed.length; first++) {
       if (!worth(closed[first]!)) continue;
       let count = 0;
@@ -104,7 +106,7 @@ export class Compactor {
       let bytes = 0;
       for (const file of closed.slice(first)) {
         const joins = worth(file) || file.length < smallBytes;
-        rows += file.rows - file.deadRows;
+        rows += file.rows - file.releasedRows;
         bytes += file.length;
         if (!joins || (count > 0 && (rows > runRows || bytes > runBytes))) break;
         count++;
@@ -126,7 +128,10 @@ export class Compactor {
   async #compact({ first, count }: Run): Promise<void> {
     const storage = this.#storage;
     const log = storage.openLog!;
-    const made = await log.compact(first, count, Number.MAX_SAFE_INTEGER);
+    const retainFrom = storage.database.retainFrom ?? Number.MAX_SAFE_INTEGER;
+    const made = await log.compact(first, count, retainFrom);
+    // What is retained in it stays as it is until less has to be retained.
+    if (made.target !== undefined) this.#settled.add(made.target.number);
     const { number } = storage.manifest;
     await storage.database.committer.commit({
       target: storage,

@@ -118,6 +118,8 @@ export class DurableStore implements RecordStore {
   /** @internal Merges the ids of a published batch. */
   merge(batch: NativeLogBatch): Promise<void> | undefined {
     if (batch.merge(step)) {
+      // What it staged goes now, not with the next garbage collection.
+      batch.finish();
       this.#reclaim();
       return undefined;
     }
@@ -128,6 +130,7 @@ export class DurableStore implements RecordStore {
   async #mergeRest(batch: NativeLogBatch): Promise<void> {
     const slices = new Slices();
     while (!this.#closed && !batch.merge(step)) if (slices.due) await slices.turn();
+    batch.finish();
     this.#merging = false;
     this.#reclaim();
   }

@@ -15,6 +15,7 @@ export const formatVersion = 1;
 const pageSize = 8192;
 const databaseKey = "database";
 const collectionPrefix = "collection/";
+const eventPrefix = "event/";
 
 /** What the database knows of itself. */
 export interface DatabaseManifest {
@@ -48,9 +49,16 @@ export interface CollectionManifest {
   horizon: number;
 }
 
+/** What happened to a collection as a whole. */
+export type CollectionEvent =
+  | { type: "create"; name: string; metric: Metric; dtype: Dtype; dimensions: number | null }
+  | { type: "drop"; name: string };
+
 /** Changes of the manifest that take effect together. */
 export interface ManifestChange {
   database: DatabaseManifest;
+  /** By sequence. */
+  events?: ReadonlyMap<number, CollectionEvent>;
   /** number -> new value, or undefined to remove it. */
   collections: Map<number, CollectionManifest | undefined>;
 }
@@ -120,11 +128,22 @@ export class Manifest {
   }
 
   collections(): CollectionManifest[] {
-    const found: CollectionManifest[] = [];
+    return this.#entries<CollectionManifest>(collectionPrefix).map(([, value]) => value);
+  }
+
+  /** Events with their sequences, ascending. */
+  events(): [number, CollectionEvent][] {
+    return this.#entries<CollectionEvent>(eventPrefix).map(([key, event]) => [
+      Number(key.slice(eventPrefix.length)),
+      event,
+    ]);
+  }
+
+  #entries<T>(prefix: string): [string, T][] {
+    const found: [string, T][] = [];
     try {
-      const range = { start: collectionPrefix, end: `${collectionPrefix}~` };
-      for (const key of this.#root.getKeys(range)) {
-        found.push(this.#read<CollectionManifest>(key)!);
+      for (const key of this.#root.getKeys({ start: prefix, end: `${prefix}~` })) {
+        found.push([key, this.#read<T>(key)!]);
       }
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "CORRUPT") throw error;
@@ -141,6 +160,10 @@ export class Manifest {
     for (const [number, value] of change.collections) {
       const key = keyOf(number);
       writes.push(value === undefined ? root.remove(key) : root.put(key, this.#encode(value)));
+    }
+    for (const [sequence, event] of change.events ?? []) {
+      const key = eventPrefix + String(sequence).padStart(16, "0");
+      writes.push(root.put(key, this.#encode(event)));
     }
     writes.push(root.put(databaseKey, this.#encode(change.database)));
     const settled = await Promise.allSettled(writes);

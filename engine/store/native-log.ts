@@ -67,6 +67,15 @@ export interface NativeFileHeader {
   dimensions: number;
   dtype: NativeDtype;
   metric: NativeMetric;
+  /** Up to the last whole commit. */
+  bytes: number;
+  firstRow: number;
+  /** Files whose place this one takes, when compaction wrote it, */
+  replaces: number[];
+  /** and finished. */
+  complete: boolean;
+  /** What is wrong in front of a frame that is whole. */
+  damage?: string;
 }
 
 /** Figures of a log. */
@@ -78,7 +87,7 @@ export interface NativeLogState {
   sequence: number;
   /** 16 hex digits. */
   digest: string;
-  files: (NativeLogFile & { rows: number; deadRows: number; frames: number })[];
+  files: (NativeLogFile & { rows: number; releasedRows: number; frames: number })[];
 }
 
 /** One collection's log. Rows are those of the native collection. */

@@ -7,9 +7,15 @@ import { fromNative } from "../native-errors.js";
 import type { Metric } from "../result.js";
 import type { Dtype } from "../types.js";
 import { type Directories, directoriesOf, fileName, parseFileName } from "./directories.js";
+import { ioError } from "./io-error.js";
 import { CollectionStorage } from "./collection-storage.js";
 import { Committer } from "./committer.js";
-import { type CollectionManifest, type DatabaseManifest, Manifest } from "./manifest.js";
+import {
+  type CollectionEvent,
+  type CollectionManifest,
+  type DatabaseManifest,
+  Manifest,
+} from "./manifest.js";
 import { formatVersion } from "./manifest.js";
 import type { NativeLock, NativeStorage } from "./native-log.js";
 
@@ -22,15 +28,6 @@ export interface StorageOptions {
   readOnly: boolean;
   /** undefined: as it was. */
   retainChanges: boolean | undefined;
-}
-
-function ioError(doing: string, where: string, cause: unknown): Error {
-  const text = cause instanceof Error ? cause.message : String(cause);
-  const full = /ENOSPC|EDQUOT|EFBIG/.test(text);
-  return hiveError(full ? "NO_SPACE" : "STORAGE", `Cannot ${doing} ${where}: ${text}.`, {
-    details: { file: where },
-    cause,
-  });
 }
 
 /** An open database on disk. */
@@ -143,7 +140,15 @@ export class DatabaseStorage {
           sequence,
           horizon: 0,
         };
-        return { number, manifest: made.manifest, database: { nextCollection: number + 1 } };
+        const event = {
+          type: "create",
+          name,
+          metric,
+          dtype,
+          dimensions: dimensions ?? null,
+        } as const;
+        const database = { nextCollection: number + 1 };
+        return { number, manifest: made.manifest, database, event };
       },
       abandon: async () => undefined,
       committed: () => undefined,
@@ -178,6 +183,35 @@ export class DatabaseStorage {
       // A file that stays is removed at the next open.
       await fs.rm(file, { force: true }).catch(() => undefined);
     }
+  }
+
+  /** Creations and drops of collections from a sequence on. */
+  eventsFrom(sequence: number): [number, CollectionEvent][] {
+    return this.#manifest.events().filter(([at]) => at >= sequence);
+  }
+
+  /** What is committed, all of one moment. */
+  committedState(): {
+    database: DatabaseManifest;
+    collections: CollectionManifest[];
+    events: [number, CollectionEvent][];
+  } {
+    return {
+      database: this.#manifest.database()!,
+      collections: this.#manifest.collections(),
+      events: this.#manifest.events(),
+    };
+  }
+
+  /** Changes before `sequence` need not be kept any more. */
+  async retainFromSequence(sequence: number): Promise<void> {
+    this.assertWritable();
+    await this.committer.commit({
+      target: this,
+      append: async () => ({ database: { retainFrom: sequence } }),
+      abandon: async () => undefined,
+      committed: () => undefined,
+    });
   }
 
   /** Keeps every file that is named now until `release`. */

@@ -166,9 +166,10 @@ Napi::Value describe_file(const Napi::CallbackInfo& info) {
     return on_worker(
         info.Env(), Workers::files(),
         [path, file_number] {
-          return check_file_header(*File::open(path, File::Mode::kRead), nullptr, file_number);
+          return summarize_file(path, file_number);
         },
-        [](Napi::Env env, const LogIdentity& identity) -> Napi::Value {
+        [](Napi::Env env, const FileSummary& summary) -> Napi::Value {
+          const LogIdentity& identity = summary.identity;
           Napi::Object out = Napi::Object::New(env);
           std::string database;
           for (const char c : identity.database) database += hex(static_cast<uint8_t>(c)).substr(14);
@@ -178,6 +179,13 @@ Napi::Value describe_file(const Napi::CallbackInfo& info) {
           out.Set("dimensions", number(env, identity.dim));
           out.Set("dtype", std::string(dtype_name(identity.dtype)));
           out.Set("metric", std::string(metric_name(identity.metric)));
+          out.Set("bytes", number(env, summary.bytes));
+          out.Set("firstRow", number(env, summary.first_row));
+          out.Set("complete", Napi::Boolean::New(env, summary.complete));
+          if (!summary.damage.empty()) out.Set("damage", summary.damage);
+          Napi::Array replaces = Napi::Array::New(env);
+          for (const uint64_t n : summary.replaces) replaces.Set(replaces.Length(), number(env, n));
+          out.Set("replaces", replaces);
           return out;
         });
   });
@@ -337,7 +345,7 @@ Napi::Value LogObject::state(const Napi::CallbackInfo& info) {
       one.Set("number", number(env, file->number));
       one.Set("length", number(env, file->length));
       one.Set("rows", number(env, file->rows.size()));
-      one.Set("deadRows", number(env, file->dead_rows));
+      one.Set("releasedRows", number(env, file->released_rows));
       one.Set("frames", number(env, file->frames.size()));
       files.Set(i++, one);
     }

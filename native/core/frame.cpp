@@ -83,7 +83,8 @@ uint32_t entry_bytes_of(FrameKind kind) {
   switch (kind) {
     case FrameKind::kRecords: return kRecordEntryBytes;
     case FrameKind::kDeletes: return kDeleteEntryBytes;
-    case FrameKind::kTombstones: return kRowBytes;
+    case FrameKind::kTombstones:
+    case FrameKind::kReplaces: return kRowBytes;
     default: return 0;
   }
 }
@@ -110,7 +111,7 @@ FrameHeader parse_header(const File& file, const LogIdentity& identity, const ch
   if (get<uint32_t>(bytes, 0) != kFrameMagic || !here) {
     corrupt(file, offset, "this frame belongs to another place");
   }
-  if (kind < 1 || kind > 4 || flags > 1 || get<uint16_t>(bytes, 6) != 0 || h.bound > kRowMax) {
+  if (kind < 1 || kind > 5 || flags > 1 || get<uint16_t>(bytes, 6) != 0 || h.bound > kRowMax) {
     corrupt(file, offset, "a frame's header is impossible");
   }
   const uint64_t room = limit - offset - kFrameHeaderBytes;

@@ -38,6 +38,7 @@ enum class FrameKind : uint8_t {
   kDeletes = 2,     // rows whose records were deleted, with their ids
   kClear = 3,       // all rows below `bound` are dead
   kTombstones = 4,  // rows that compaction knows to be dead while they are still in some file
+  kReplaces = 5,    // files whose place this file takes
 };
 
 struct FrameHeader {

@@ -370,7 +370,7 @@ void LogBatch::publish() {
     log_->cleared_below_ = log_->end_row_;
     log_->ids_ = IdIndex(1024);
   }
-  for (const uint64_t row : tombstones_) log_->mark_dead(log_->known(row));
+  for (const uint64_t row : tombstones_) log_->known(row)->dead = true;
   published_ = true;
   if (staged_.size() > 0) log_->overlay_ = this;
 }

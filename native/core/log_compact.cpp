@@ -11,7 +11,7 @@ constexpr char kZeros[kFrameAlign] = {};
 }  // namespace
 
 Compaction::Compaction(std::shared_ptr<RecordLog> of, size_t first, size_t count, uint64_t retain)
-    : log(std::move(of)), retain_from(retain), number(log->take_file_number()) {
+    : log(std::move(of)), retain_from(retain), number(log->take_file_number()), sequence(log->last_sequence()) {
   const auto& files = log->files();
   sources.assign(files.begin() + static_cast<ptrdiff_t>(first),
                  files.begin() + static_cast<ptrdiff_t>(first + count));
@@ -37,6 +37,15 @@ void Compaction::start_target() {
   const std::string header = encode_file_header(log->identity(), number);
   target->file->write(0, {{header.data(), header.size()}});
   target->length = kFileHeaderBytes;
+  // Without an index, this says which files the finished target stands for.
+  FrameHeader replaces;
+  replaces.kind = FrameKind::kReplaces;
+  replaces.ends_commit = true;
+  replaces.sequence = sequence;
+  replaces.count = static_cast<uint32_t>(sources.size());
+  std::string table;
+  for (const auto& source : sources) append_u64(&table, source->number);
+  write_frame(replaces, table, "", "", {});
 }
 
 void Compaction::run() {
@@ -44,11 +53,11 @@ void Compaction::run() {
     const LogFile& source = *sources[s];
     for (size_t f = 0; f < source.frames.size(); ++f) copy_frame(source, f, keep[s]);
   }
-  if (!tombstones.empty()) {
+  if (target != nullptr || !tombstones.empty()) {
     FrameHeader header;
     header.kind = FrameKind::kTombstones;
     header.ends_commit = true;
-    header.sequence = log->last_sequence();
+    header.sequence = sequence;
     header.count = static_cast<uint32_t>(tombstones.size());
     std::string table;
     for (const uint64_t row : tombstones) append_u64(&table, row);
@@ -65,7 +74,7 @@ void Compaction::copy_frame(const LogFile& source, size_t index, const std::vect
   const Frame frame =
       read_frame(*source.file, identity, source.number, ref.offset, source.length);
   FrameHeader header = frame.header;
-  if (header.kind == FrameKind::kTombstones) return;
+  if (header.kind == FrameKind::kTombstones || header.kind == FrameKind::kReplaces) return;
   if (header.kind != FrameKind::kRecords) {
     // Rows that these made dead are listed as tombstones as long as they exist.
     if (header.sequence >= retain_from) write_frame(header, frame.table, "", "", {});
@@ -157,7 +166,7 @@ void Compaction::swap() {
     info->file = target.get();
     info->offset = m.offset;
     info->id = m.id;
-    if (info->dead) ++target->dead_rows;
+    if (info->released) ++target->released_rows;
   }
   for (const auto& source : sources) {
     for (const uint64_t row : source->rows) {

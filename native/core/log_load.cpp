@@ -212,6 +212,42 @@ std::vector<float> read_vector(const RecordLog& log, uint64_t row) {
   return out;
 }
 
+FileSummary summarize_file(const std::string& path, uint64_t number) {
+  const std::shared_ptr<File> file = File::open(path, File::Mode::kRead);
+  FileSummary out;
+  out.identity = check_file_header(*file, nullptr, number);
+  out.bytes = kFileHeaderBytes;
+  const uint64_t size = file->size();
+  bool any = false;
+  for (uint64_t offset = kFileHeaderBytes; offset < size;) {
+    std::optional<Frame> frame;
+    try {
+      frame = read_frame(*file, out.identity, number, offset, size);
+    } catch (const Failure& failure) {
+      if (failure.code() != "HIVE_CORRUPT") throw;
+      // The end of what was written, unless something whole comes behind it.
+      for (uint64_t at = offset + kFrameAlign; at + kFrameHeaderBytes <= size && !frame;
+           at += kFrameAlign) {
+        try {
+          frame = read_frame(*file, out.identity, number, at, size);
+        } catch (const Failure&) {
+          // Not a frame: goes on to the next place where one could be.
+        }
+      }
+      if (!frame) break;
+      if (out.damage.empty()) out.damage = failure.what();
+    }
+    offset = frame->end();
+    const FrameKind kind = frame->header.kind;
+    if (kind == FrameKind::kReplaces && out.bytes == kFileHeaderBytes) out.replaces = frame->rows;
+    out.complete = out.complete || kind == FrameKind::kTombstones;
+    if (kind == FrameKind::kRecords && !any) out.first_row = frame->entries.front().row;
+    any = any || kind == FrameKind::kRecords;
+    if (frame->header.ends_commit) out.bytes = offset;
+  }
+  return out;
+}
+
 ChangeReader::ChangeReader(const RecordLog& log, uint64_t from_sequence)
     : identity_(log.identity()), from_(from_sequence) {
   for (const auto& file : log.files()) {
@@ -233,7 +269,10 @@ Changes ChangeReader::next(uint64_t about_bytes) {
     }
     const Frame frame = read_frame(*source.file, identity_, source.number, source.frames[frame_++],
                                    source.length);
-    if (frame.header.sequence < from_ || frame.header.kind == FrameKind::kTombstones) continue;
+    if (frame.header.sequence < from_ || frame.header.kind == FrameKind::kTombstones ||
+        frame.header.kind == FrameKind::kReplaces) {
+      continue;
+    }
     take(source, frame, &out);
     bytes += frame.end() - frame.offset;
   }

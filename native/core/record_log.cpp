@@ -171,7 +171,8 @@ void RecordLog::recover(std::vector<uint64_t>* dead) {
 // Whether a frame behind the committed ones belongs to a later commit, and is whole.
 bool RecordLog::is_next(const File& file, const Frame& frame, uint64_t sequence) const {
   const FrameHeader& h = frame.header;
-  if (h.kind == FrameKind::kTombstones || h.sequence < sequence) return false;
+  if (h.kind == FrameKind::kTombstones || h.kind == FrameKind::kReplaces) return false;
+  if (h.sequence < sequence) return false;
   if (h.kind != FrameKind::kRecords) return true;
   std::string bytes(frame.end() - frame.records_at(), '\0');
   file.read(frame.records_at(), bytes.data(), bytes.size());
@@ -236,7 +237,7 @@ void RecordLog::take_frame(LogFile* file, const Frame& frame, const std::shared_
   } else if (h.kind == FrameKind::kClear) {
     end_row_ = std::max(end_row_, h.bound);
     cleared_below_ = std::max(cleared_below_, h.bound);
-  } else {
+  } else if (h.kind != FrameKind::kReplaces) {
     dead->insert(dead->end(), frame.rows.begin(), frame.rows.end());
   }
   file->frames.push_back(ref);
@@ -280,7 +281,7 @@ void RecordLog::index_rows(const std::vector<uint64_t>& dead) {
     for (const uint64_t row : file->rows) {
       RowInfo* info = known(row);
       info->released = info->dead;
-      if (info->dead) ++file->dead_rows;
+      if (info->dead) ++file->released_rows;
     }
   }
 }
@@ -341,18 +342,17 @@ std::shared_ptr<LogBatch> RecordLog::begin(size_t expected) {
   return batch;
 }
 
-void RecordLog::mark_dead(RowInfo* info) {
-  if (info->dead) return;
+void RecordLog::mark_released(RowInfo* info) {
   info->dead = true;
-  ++info->file->dead_rows;
+  if (info->released) return;
+  info->released = true;
+  ++info->file->released_rows;
 }
 
 void RecordLog::release(const std::vector<uint64_t>& rows) {
   for (const uint64_t row : rows) {
     RowInfo* info = known(row);
-    if (info == nullptr) continue;
-    mark_dead(info);
-    info->released = true;
+    if (info != nullptr) mark_released(info);
   }
 }
 
@@ -360,9 +360,7 @@ void RecordLog::release_below(uint64_t below) {
   for (const auto& file : files_) {
     for (const uint64_t row : file->rows) {
       if (row >= below) break;
-      RowInfo* info = known(row);
-      mark_dead(info);
-      info->released = true;
+      mark_released(known(row));
     }
   }
 }

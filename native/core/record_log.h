@@ -48,7 +48,7 @@ struct LogFile {
   uint64_t length = 0;  // committed
   std::vector<FrameRef> frames;
   std::vector<uint64_t> rows;  // rows whose frames are here, ascending
-  uint64_t dead_rows = 0;
+  uint64_t released_rows = 0;  // dead ones that no snapshot sees
   std::vector<std::shared_ptr<Arena>> ids;  // what RowInfo::id of its rows points into
 };
 
@@ -71,6 +71,18 @@ struct RowInfo {
 // One addend of the collection's digest: the digest is the sum over live records modulo 2^64, so
 // it does not depend on the order of commits or on row numbers.
 uint64_t record_digest(std::string_view id, uint32_t record_crc, uint32_t vector_crc);
+
+// What one file tells without any other.
+struct FileSummary {
+  LogIdentity identity;
+  uint64_t bytes = 0;  // up to the last whole commit
+  uint64_t first_row = 0;
+  std::vector<uint64_t> replaces;  // by compaction
+  bool complete = false;           // ... which finished
+  std::string damage;              // what is wrong in front of a frame that is whole
+};
+// Reads the headers and tables of all frames.
+FileSummary summarize_file(const std::string& path, uint64_t number);
 
 struct LogProblem {
   std::string file;
@@ -149,7 +161,7 @@ class RecordLog : public std::enable_shared_from_this<RecordLog> {
   RowInfo* slot(uint64_t row);  // makes the page
   RowInfo* known(uint64_t row);
   void set_row(uint64_t row, const RowInfo& info);
-  void mark_dead(RowInfo* info);
+  void mark_released(RowInfo* info);
 
   LogSpec spec_;
   std::vector<std::shared_ptr<LogFile>> files_;
@@ -321,6 +333,7 @@ struct Compaction {
   };
   std::vector<Moved> moved;
   uint64_t number;
+  uint64_t sequence;  // of the newest commit when it began
   uint64_t dropped_through = 0;  // highest sequence that is no longer in the log because of this
   std::shared_ptr<Arena> ids = std::make_shared<Arena>();
 
