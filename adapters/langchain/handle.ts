@@ -1,4 +1,10 @@
-import { openDatabase, StateError, type Database, type VectorCollection } from "hive-gpu";
+import {
+  openDatabase,
+  StateError,
+  type Database,
+  type DatabaseOptions,
+  type VectorCollection,
+} from "hive-gpu";
 import type { HiveVectorStoreOptions } from "./options.js";
 
 /** Name of the collection when the caller gives none. */
@@ -47,10 +53,20 @@ export class CollectionHandle {
     return db.collection(name, { metric, dtype });
   }
 
+  /** Folder of the private database, if it has one. */
+  get path(): string | undefined {
+    return this.privateOptions().path;
+  }
+
+  private privateOptions(): DatabaseOptions {
+    if (this.options.collection !== undefined) return {};
+    const { device, path, readOnly } = this.options;
+    return { device, ...(path === undefined ? {} : { path, readOnly }) };
+  }
+
   private openOwned(): Promise<Database> {
     if (this.owned !== undefined) return this.owned;
-    const device = this.options.collection === undefined ? this.options.device : undefined;
-    const attempt = openDatabase({ device });
+    const attempt = openDatabase(this.privateOptions());
     this.owned = attempt;
     attempt.catch(() => {
       if (this.owned === attempt) this.owned = undefined;

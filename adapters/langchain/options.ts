@@ -20,8 +20,8 @@ import { filterRefused, invalidArgument, quoteAll, unknownOption } from "./error
 export type HiveFilterType = never;
 
 /**
- * Where the records live. `{}` is a private in-memory database, opened on first use; a `database`
- * or a `collection` stays the caller's to close.
+ * Where the records live. `{}` is a private in-memory database and `{ path }` one in a folder,
+ * opened on first use; a `database` or a `collection` stays the caller's to close.
  */
 export type HiveVectorStoreOptions =
   | {
@@ -43,6 +43,10 @@ export type HiveVectorStoreOptions =
       dtype?: Dtype | undefined;
       /** Forces a device for the private database, as `openDatabase({ device })` does. */
       device?: DeviceChoice | undefined;
+      /** Folder of the private database; without it, records are kept in memory. */
+      path?: string | undefined;
+      /** Opens the folder beside its writer; then every write is refused. */
+      readOnly?: boolean | undefined;
     };
 
 /** Options of `addDocuments` and `addVectors`; a plain array of ids is accepted as well. */
@@ -79,7 +83,8 @@ export interface HiveMmrOptions extends MaxMarginalRelevanceSearchOptions<HiveFi
 
 type Bag = Readonly<Record<string, unknown>>;
 
-const kDatabaseOptions = ["database", "name", "metric", "dtype", "device"];
+const kPrivateOptions = ["device", "path", "readOnly"];
+const kDatabaseOptions = ["database", "name", "metric", "dtype", ...kPrivateOptions];
 
 /** Catches forgotten embeddings at once; they would fail on the first search, without a reason. */
 export function refuseNoEmbeddings(embeddings: unknown): void {
@@ -101,7 +106,7 @@ export function readStoreOptions(options: unknown): HiveVectorStoreOptions {
   }
   if (bag["database"] !== undefined) {
     refuseForeign(bag["database"], "database", "collection");
-    refuseTogether(bag, "database", ["device"]);
+    refuseTogether(bag, "database", kPrivateOptions);
   }
   return { ...bag };
 }

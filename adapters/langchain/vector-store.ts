@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { Document, type DocumentInterface } from "@langchain/core/documents";
 import type { EmbeddingsInterface } from "@langchain/core/embeddings";
 import { maximalMarginalRelevance } from "@langchain/core/utils/math";
@@ -21,6 +22,7 @@ import {
   type HiveSearchOptions,
   type HiveVectorStoreOptions,
 } from "./options.js";
+import { saveCollection } from "./save.js";
 
 /**
  * A LangChain.js vector store whose records live in a collection of hive-gpu.
@@ -155,6 +157,30 @@ export class HiveVectorStore extends VectorStore {
     const candidates = hits.map((hit) => [...hit.vector!]);
     const chosen = maximalMarginalRelevance(vector, candidates, lambda, k);
     return chosen.map((index) => toDocument(hits[index]!));
+  }
+
+  /**
+   * Saves the documents and their vectors into a folder, for {@link load}; repeated, it brings the
+   * folder up to date. A store that lives in that folder is saved already.
+   */
+  async save(directory: string): Promise<void> {
+    const collection = await this.collection();
+    const own = this.handle.path;
+    if (own !== undefined && resolve(own) === resolve(directory)) return;
+    await saveCollection(collection, directory, collection.name);
+  }
+
+  /**
+   * The store that was saved into a folder, or that lives there: what is added to it is stored
+   * there at once. Close it.
+   * @param options `name` when the collection has another than the default; `readOnly`, `device`
+   */
+  static async load(
+    directory: string,
+    embeddings: EmbeddingsInterface,
+    options: Omit<HiveVectorStoreOptions & { collection?: undefined }, "path" | "database"> = {},
+  ): Promise<HiveVectorStore> {
+    return this.fromExistingCollection(embeddings, { ...options, path: directory });
   }
 
   /** Closes the database when the store opened it itself. What was passed in stays open. */
