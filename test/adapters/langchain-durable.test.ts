@@ -19,6 +19,8 @@ function folder(): string {
   return path.join(made, "store");
 }
 
+const page = (source: string, text: string) => newDocument({ text, metadata: { source } });
+
 const texts = async (store: HiveVectorStore) =>
   (await store.similaritySearch("alpha", 100)).map((one) => one.pageContent).toSorted();
 
@@ -67,7 +69,6 @@ describe("a store in a folder", () => {
   it("keeps index() incremental across restarts", async () => {
     const at = folder();
     const recordManager = new MemoryRecordManager();
-    const page = (source: string, text: string) => newDocument({ text, metadata: { source } });
     const run = async (...docsSource: ReturnType<typeof page>[]) => {
       await using vectorStore = newStore({ path: at });
       const options = { cleanup: "incremental", sourceIdKey: "source" } as const;
