@@ -3,7 +3,8 @@ import fs from "node:fs/promises";
 import path from "node:path";
 import { hiveError } from "../errors.js";
 import { directoriesOf, fileName } from "./directories.js";
-import { type CollectionManifest, Manifest } from "./manifest.js";
+import { writeIndex } from "./index-folder.js";
+import type { CollectionManifest } from "./manifest.js";
 import { ioError } from "./io-error.js";
 import type { DatabaseStorage } from "./storage.js";
 
@@ -41,7 +42,6 @@ export async function backup(storage: DatabaseStorage, target: string): Promise<
   try {
     const { database, collections, events } = storage.committedState();
     await fs.mkdir(to.segments, { recursive: true });
-    await fs.mkdir(to.index, { recursive: true });
     for (const { number, files } of collections) {
       for (const file of files) {
         const name = fileName(number, file.number);
@@ -50,18 +50,12 @@ export async function backup(storage: DatabaseStorage, target: string): Promise<
       }
     }
     await storage.native.syncDirectory(to.segments);
-    const manifest = await Manifest.open(to.index, storage.native, { readOnly: false, sync: true });
-    try {
-      const entries = new Map<number, CollectionManifest>(
-        collections.map((one) => [one.number, one]),
-      );
-      await manifest.commit({ database, collections: entries, events: new Map(events) });
-    } finally {
-      await manifest.close();
-    }
-    for (const folder of [to.index, to.root, path.dirname(to.root)]) {
-      await storage.native.syncDirectory(folder);
-    }
+    const entries = new Map<number, CollectionManifest>(
+      collections.map((one) => [one.number, one]),
+    );
+    const content = { database, collections: entries, events: new Map(events) };
+    await writeIndex(storage.native, to, content);
+    await storage.native.syncDirectory(path.dirname(to.root));
     return database.sequence;
   } catch (error) {
     if (error instanceof Error && "code" in error && typeof error.code === "string") {

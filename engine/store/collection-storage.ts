@@ -11,6 +11,8 @@ import type { NativeAppended, NativeLog, NativeLogBatch, NativeLogFile } from ".
 import { fileName } from "./directories.js";
 import type { DatabaseStorage } from "./storage.js";
 
+/** How often a reader follows a writer that compacts. */
+const readAttempts = 20;
 /** Rows made known natively between two looks at the clock. */
 const step = 2048;
 
@@ -99,11 +101,27 @@ export class CollectionStorage {
   }
 
   async #open(dimensions: number): Promise<NativeLog> {
-    const log = await this.#openNative(dimensions, []);
+    const log = this.database.readOnly
+      ? await this.#openBesideWriter(dimensions)
+      : await this.#openNative(dimensions, []);
     this.#check(log);
     this.#log = log;
     this.#dimensions = dimensions;
     return log;
+  }
+
+  /** The writer may have replaced files since the manifest was read; then the new ones are read. */
+  async #openBesideWriter(dimensions: number): Promise<NativeLog> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#openNative(dimensions, []);
+      } catch (error) {
+        const now = this.database.reread(this.manifest.number);
+        const same = now === undefined || now.sequence === this.manifest.sequence;
+        if (same || attempt === readAttempts) throw error;
+        this.manifest = now;
+      }
+    }
   }
 
   #openNative(dimensions: number, newer: number[]): Promise<NativeLog> {

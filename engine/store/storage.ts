@@ -2,12 +2,13 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs/promises";
 import path from "node:path";
-import { hiveError } from "../errors.js";
+import { HiveGpuError, hiveError } from "../errors.js";
 import { fromNative } from "../native-errors.js";
 import type { Metric } from "../result.js";
 import type { Dtype } from "../types.js";
 import { type Directories, directoriesOf, fileName, parseFileName } from "./directories.js";
-import { ioError } from "./io-error.js";
+import { writeIndex } from "./index-folder.js";
+import { exists, ioError } from "./io-error.js";
 import { CollectionStorage } from "./collection-storage.js";
 import { Committer } from "./committer.js";
 import {
@@ -77,15 +78,15 @@ export class DatabaseStorage {
     let manifest: Manifest | undefined;
     try {
       if (readOnly) await assertExists(directories);
+      else await prepareIndex(native, directories);
       manifest = await Manifest.open(directories.index, native, {
         readOnly,
         sync: options.durability === "sync",
       });
-      const database = await readDatabase(native, manifest, directories, options);
+      const database = await readDatabase(manifest, directories, options);
       const storage = new DatabaseStorage(native, directories, options, lock, manifest, database);
       if (!readOnly) {
-        await storage.#recover();
-        await storage.#removeLeftovers();
+        await storage.#removeLeftovers(await storage.#recover());
       }
       return storage;
     } catch (error) {
@@ -185,6 +186,11 @@ export class DatabaseStorage {
     }
   }
 
+  /** What the manifest says now of a collection; for readers beside a writer. */
+  reread(number: number): CollectionManifest | undefined {
+    return this.#manifest.collections().find((one) => one.number === number);
+  }
+
   /** Creations and drops of collections from a sequence on. */
   eventsFrom(sequence: number): [number, CollectionEvent][] {
     return this.#manifest.events().filter(([at]) => at >= sequence);
@@ -239,8 +245,13 @@ export class DatabaseStorage {
     this.#lock?.release();
   }
 
-  /** Takes over commits that a crash kept from the manifest; see RecordLog::recover. */
-  async #recover(): Promise<void> {
+  /**
+   * Takes over commits that a crash kept from the manifest; see RecordLog::recover. Returns the
+   * numbers of collections that are damaged: whoever opens those gets the error, and nothing of
+   * theirs is removed.
+   */
+  async #recover(): Promise<Set<number>> {
+    const damaged = new Set<number>();
     const { segments } = this.directories;
     const names = (await fs.readdir(segments)).map(parseFileName);
     for (const storage of this.#collections.values()) {
@@ -249,22 +260,30 @@ export class DatabaseStorage {
         .filter((file) => file?.collection === number && file.number >= nextFile)
         .map((file) => file!.number)
         .toSorted((a, b) => a - b);
-      const tail = files.at(-1);
-      const size =
-        tail === undefined ? 0 : await sizeOf(path.join(segments, fileName(number, tail.number)));
-      if (newer.length > 0 || size > (tail?.length ?? 0)) await storage.recover(newer);
+      try {
+        const tail = files.at(-1);
+        const size =
+          tail === undefined ? 0 : await sizeOf(path.join(segments, fileName(number, tail.number)));
+        if (newer.length > 0 || size > (tail?.length ?? 0)) await storage.recover(newer);
+      } catch (error) {
+        const made = fromNative(error);
+        if (!(made instanceof HiveGpuError) || made.code !== "CORRUPT") throw made;
+        damaged.add(number);
+      }
     }
+    return damaged;
   }
 
   /** Removes what a crash left: files that no manifest names. */
-  async #removeLeftovers(): Promise<void> {
+  async #removeLeftovers(damaged: ReadonlySet<number>): Promise<void> {
     const { segments } = this.directories;
     const named = new Set<string>();
     for (const { manifest } of this.#collections.values()) {
       for (const { number } of manifest.files) named.add(fileName(manifest.number, number));
     }
     for (const name of await fs.readdir(segments)) {
-      if (parseFileName(name) === undefined || named.has(name)) continue;
+      const file = parseFileName(name);
+      if (file === undefined || named.has(name) || damaged.has(file.collection)) continue;
       await fs.rm(path.join(segments, name), { force: true });
     }
   }
@@ -285,7 +304,7 @@ async function prepareFolders(
   native: NativeStorage,
   directories: Directories,
 ): Promise<NativeLock> {
-  const { root, index, segments } = directories;
+  const { root, segments } = directories;
   let lock: NativeLock;
   try {
     await fs.mkdir(root, { recursive: true });
@@ -294,7 +313,6 @@ async function prepareFolders(
     throw isSystemError(error) ? ioError("create", root, error) : fromNative(error);
   }
   try {
-    await fs.mkdir(index, { recursive: true });
     await fs.mkdir(segments, { recursive: true });
     await native.syncDirectory(path.dirname(root));
   } catch (error) {
@@ -310,55 +328,51 @@ function isSystemError(error: unknown): boolean {
 }
 
 async function assertExists({ root, index }: Directories): Promise<void> {
-  try {
-    await fs.access(path.join(index, "data.mdb"));
-  } catch (error) {
-    throw hiveError("STORAGE", `There is no database in ${root}.`, {
-      hint: "Open it without { readOnly: true } once, which makes it.",
-      details: { file: root },
-      cause: error,
-    });
-  }
+  if (await exists(path.join(index, "data.mdb"))) return;
+  throw hiveError("STORAGE", `There is no database in ${root}.`, {
+    hint: "Open it without { readOnly: true } once, which makes it.",
+    details: { file: root },
+  });
 }
 
-/** What the manifest says of the database; writes the first entry of a new one. */
+/** What the manifest says of the database. */
 async function readDatabase(
-  native: NativeStorage,
   manifest: Manifest,
-  directories: Directories,
+  { root }: Directories,
   options: StorageOptions,
 ): Promise<DatabaseManifest> {
-  let database = manifest.database();
-  if (database !== undefined && database.format !== formatVersion) {
-    const message = `The database in ${directories.root} has format ${database.format}; this version reads format ${formatVersion}.`;
-    throw hiveError("FORMAT_UNSUPPORTED", message, { details: { format: database.format } });
-  }
-  if (options.readOnly) {
-    if (database !== undefined) return database;
-    throw hiveError("STORAGE", `The database in ${directories.root} was never completed.`);
-  }
-  const before = database;
+  const database = manifest.database();
   if (database === undefined) {
-    await assertNoSegments(directories);
-    database = {
-      format: formatVersion,
-      id: randomBytes(16).toString("hex"),
-      sequence: 0,
-      nextCollection: 1,
-      retainFrom: null,
-    };
+    throw hiveError("CORRUPT", `The index of the database in ${root} is empty.`, {
+      details: { file: root },
+    });
   }
-  if (options.retainChanges === true && database.retainFrom === null) {
-    database = { ...database, retainFrom: database.sequence + 1 };
-  } else if (options.retainChanges === false && database.retainFrom !== null) {
-    database = { ...database, retainFrom: null };
+  const { format, sequence, retainFrom } = database;
+  if (format !== formatVersion) {
+    const message = `The database in ${root} has format ${format}; this version reads format ${formatVersion}.`;
+    throw hiveError("FORMAT_UNSUPPORTED", message, { details: { format } });
   }
-  if (database !== before) {
-    await manifest.commit({ database, collections: new Map() });
-    await native.syncDirectory(directories.index);
-    await native.syncDirectory(directories.root);
+  const { readOnly, retainChanges } = options;
+  if (readOnly || retainChanges === undefined || retainChanges === (retainFrom !== null)) {
+    return database;
   }
-  return database;
+  const changed = { ...database, retainFrom: retainChanges ? sequence + 1 : null };
+  await manifest.commit({ database: changed, collections: new Map() });
+  return changed;
+}
+
+/** Makes the index of a new database, or nothing when there is one. */
+async function prepareIndex(native: NativeStorage, directories: Directories): Promise<void> {
+  if (await exists(path.join(directories.index, "data.mdb"))) return;
+  await assertNoSegments(directories);
+  const database = {
+    format: formatVersion,
+    id: randomBytes(16).toString("hex"),
+    sequence: 0,
+    nextCollection: 1,
+    retainFrom: null,
+  };
+  await writeIndex(native, directories, { database, collections: new Map() });
 }
 
 /** Segment files without an index are a damaged database, not a new one. */

@@ -17,6 +17,7 @@ import {
   Manifest,
   formatVersion,
 } from "./manifest.js";
+import { writeIndex } from "./index-folder.js";
 import type { NativeFileHeader, NativeLog, NativeStorage } from "./native-log.js";
 
 /** Something that is wrong. */
@@ -312,7 +313,8 @@ export async function rebuildIndex(root: string): Promise<{ records: number; kep
         sequence,
       });
     }
-    const kept = await replaceIndex(native, at, database, rebuilt);
+    const kept = `${at.index}.damaged-${Date.now()}`;
+    await writeIndex(native, at, { database, collections: rebuilt }, kept);
     return { records, kept };
   } finally {
     lock.release();
@@ -321,29 +323,4 @@ export async function rebuildIndex(root: string): Promise<{ records: number; kep
 
 function damagedFiles({ file, offset, message }: Problem): HiveGpuError {
   return hiveError("CORRUPT", message, { details: { file, offset } });
-}
-
-async function replaceIndex(
-  native: NativeStorage,
-  at: Directories,
-  database: DatabaseManifest,
-  collections: Map<number, CollectionManifest>,
-): Promise<string> {
-  const made = `${at.index}.new`;
-  await fs.rm(made, { recursive: true, force: true });
-  await fs.mkdir(made);
-  const manifest = await Manifest.open(made, native, { readOnly: false, sync: true });
-  try {
-    await manifest.commit({ database, collections });
-  } finally {
-    await manifest.close();
-  }
-  await native.syncDirectory(made);
-  const kept = `${at.index}.damaged-${Date.now()}`;
-  await fs.rename(at.index, kept).catch((error: unknown) => {
-    if ((error as { code?: unknown }).code !== "ENOENT") throw error;
-  });
-  await fs.rename(made, at.index);
-  await native.syncDirectory(at.root);
-  return kept;
 }

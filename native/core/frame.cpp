@@ -16,6 +16,7 @@ constexpr char kFileMagic[9] = "HIVESEG1";
 constexpr uint32_t kFrameMagic = 0x46564948;  // "HIVF"
 constexpr size_t kNameAt = 64;
 constexpr size_t kNameMax = 255;
+constexpr size_t kFirstRead = 512;
 
 template <class T>
 T get(const char* from, size_t at) {
@@ -260,13 +261,20 @@ Frame read_frame(const File& file, const LogIdentity& identity, uint64_t number,
   if (limit < offset || limit - offset < kFrameHeaderBytes) {
     corrupt(file, offset, "a frame is cut short");
   }
-  char bytes[kFrameHeaderBytes];
-  file.read(offset, bytes, sizeof bytes);
+  // Of a small frame, the table comes with the header.
+  char bytes[kFirstRead];
+  const uint64_t first = std::min<uint64_t>(sizeof bytes, limit - offset);
+  file.read(offset, bytes, first);
   Frame frame;
   frame.offset = offset;
   frame.header = parse_header(file, identity, bytes, number, offset, limit);
-  frame.table.resize(frame.header.table_bytes);
-  file.read(offset + kFrameHeaderBytes, frame.table.data(), frame.table.size());
+  const uint64_t table_bytes = frame.header.table_bytes;
+  frame.table.resize(table_bytes);
+  const uint64_t had = std::min(table_bytes, first - kFrameHeaderBytes);
+  std::copy_n(bytes + kFrameHeaderBytes, had, frame.table.data());
+  if (had < table_bytes) {
+    file.read(offset + kFrameHeaderBytes + had, frame.table.data() + had, table_bytes - had);
+  }
   if (crc32c(0, frame.table.data(), frame.table.size()) != frame.header.table_crc) {
     corrupt(file, offset + kFrameHeaderBytes, "the checksum of a frame's table is wrong");
   }

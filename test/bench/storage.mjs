@@ -163,7 +163,7 @@ async function singles(db) {
     text: textOf(i),
     metadata: metadataOf(i),
   });
-  await collection.upsert([one(-1)]);
+  await collection.upsert([one(0)]);
   const file = syncedAppends(4160, times);
   const index = await lmdbCommits(times);
   const start = performance.now();

@@ -21,6 +21,7 @@ export const kinds = {
   create: 4,
   remove: 5,
   syncFolder: 6,
+  rename: 7,
   makeFolder: 8,
   durableWrite: 9,
 } as const;
@@ -54,6 +55,8 @@ interface FileState {
   /** The name is certainly there. */
   named: boolean;
   removed: boolean;
+  /** Its name before a rename of its folder that may not be on the disk yet. */
+  before: string | undefined;
 }
 
 /** Decides about one pending entry: how many of its bytes are on the disk; -1: nothing of it. */
@@ -91,7 +94,11 @@ export class Disk {
           pending: [],
           named: false,
           removed: false,
+          before: undefined,
         });
+        return;
+      case kinds.rename:
+        this.#rename(entry.path, entry.data.toString());
         return;
       case kinds.remove:
         if (file !== undefined) file.removed = true;
@@ -102,7 +109,9 @@ export class Disk {
         file.pending = [];
         return;
       case kinds.syncFolder:
+        this.#renamed = this.#renamed.filter(({ to }) => path.dirname(to) !== entry.path);
         for (const [name, state] of this.files) {
+          if (path.dirname(path.dirname(name)) === entry.path) state.before = undefined;
           if (path.dirname(name) !== (entry.path === "" ? "." : entry.path)) continue;
           if (state.removed) this.files.delete(name);
           else state.named = true;
@@ -111,6 +120,30 @@ export class Disk {
       default:
         file?.pending.push(entry);
     }
+  }
+
+  #renamed: { from: string; to: string }[] = [];
+
+  #rename(from: string, to: string): void {
+    this.#renamed.push({ from, to });
+    this.folders.delete(from);
+    this.folders.add(to);
+    for (const [name, state] of [...this.files]) {
+      if (path.dirname(name) !== from) continue;
+      this.files.delete(name);
+      this.files.set(path.join(to, path.basename(name)), { ...state, before: name });
+    }
+  }
+
+  /** The folders of that state. */
+  foldersOf(keepNames: boolean): Set<string> {
+    const out = new Set(this.folders);
+    if (keepNames) return out;
+    for (const { from, to } of this.#renamed) {
+      out.delete(to);
+      out.add(from);
+    }
+    return out;
   }
 
   /** One possible state. `keepNames`: names that no sync made certain are there, removals done. */
@@ -125,7 +158,7 @@ export class Disk {
         const bytes = durable ? whole : choose(name, entry, i, state.pending.length);
         content = applied(content, entry, bytes);
       });
-      image.set(name, content);
+      image.set(keepNames ? name : (state.before ?? name), content);
     }
     return image;
   }

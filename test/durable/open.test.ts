@@ -213,6 +213,9 @@ describe("what a crash leaves", () => {
     expect(error.details["file"]).toBe(file);
     await db.close();
     fs.rmSync(file!);
-    await failure(() => openAt(at), "CORRUPT", /missing/);
+    // Other collections are not affected.
+    db = await openAt(at);
+    await failure(() => db.collection("a"), "CORRUPT", /missing/);
+    expect(await (await db.collection("b")).count()).toBe(0);
   });
 });

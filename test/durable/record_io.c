@@ -4,7 +4,7 @@
  *   HIVE_RECORD_ROOT  the folder, absolute       HIVE_RECORD_LOG  the log to write
  * Entries are little-endian: u8 kind, u8 0, u16 path bytes, u32 data bytes, u64 offset, path, data.
  *   kinds: 1 write, 2 sync file, 3 truncate (offset = new length), 4 create, 5 remove,
- *          6 sync folder, 8 make folder, 9 write that is durable when it returns (O_DSYNC)
+ *          6 sync folder, 7 rename (data = new path), 8 make folder, 9 write that is durable when it returns (O_DSYNC)
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -163,6 +163,17 @@ static int removed(int dir, const char *path, int flags) {
 int unlink(const char *path) { return removed(AT_FDCWD, path, 0); }
 int unlinkat(int dir, const char *path, int flags) { return removed(dir, path, flags); }
 int rmdir(const char *path) { return removed(AT_FDCWD, path, AT_REMOVEDIR); }
+int rename(const char *from, const char *to) {
+  const char *inside = within(from);
+  const char *target = within(to);
+  if (inside == NULL || target == NULL) return (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+  struct iovec part = {(void *)target, strlen(target)};
+  pthread_mutex_lock(&g_mutex);
+  int result = (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+  if (result == 0) record(7, inside, 0, &part, 1);
+  pthread_mutex_unlock(&g_mutex);
+  return result;
+}
 int mkdir(const char *path, mode_t mode) {
   const char *inside = within(path);
   if (inside == NULL) return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
