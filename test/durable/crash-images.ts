@@ -128,7 +128,7 @@ export class Disk {
     this.#renamed.push({ from, to });
     this.folders.delete(from);
     this.folders.add(to);
-    for (const [name, state] of [...this.files]) {
+    for (const [name, state] of this.files) {
       if (path.dirname(name) !== from) continue;
       this.files.delete(name);
       this.files.set(path.join(to, path.basename(name)), { ...state, before: name });
