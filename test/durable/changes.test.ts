@@ -162,48 +162,52 @@ describe("changes", () => {
 });
 
 describe("compaction", () => {
-  it("gives space back, keeps rows and what readers see, and goes on by itself", async () => {
-    const at = folder();
-    const db = await openAt(at);
-    const c = await db.collection("a", { dimensions: 64 });
-    const next = random(9);
-    const vector = () => Array.from({ length: 64 }, next);
-    const text = "x".repeat(4000);
-    await c.upsert(Array.from({ length: 400 }, (_, i) => ({ id: `keep${i}`, vector: vector() })));
-    const query = vector();
-    const before = await c.searchMany([query], { k: 400, output: "arrays" });
-    const scan = c.scan({ select: ["text"] });
-    await scan.next();
-    // 40 rounds of replacing 200 records: 36 MB, of which 0.9 MB live.
-    for (let round = 0; round < 40; round++) {
-      const records = Array.from({ length: 200 }, (_, i) => ({
-        id: `r${i}`,
-        vector: vector(),
-        text,
-      }));
-      await c.upsert(records);
-    }
-    let seen = 1;
-    for await (const one of scan) {
-      expect(one.id).toMatch(/^keep/);
-      seen++;
-    }
-    expect(seen).toBe(400);
-    for (let i = 0; i < 200 && (await c.stats()).fileBytes! > 16e6; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    expect((await c.stats()).fileBytes).toBeLessThan(16e6);
-    await db.compact();
-    expect((await c.stats()).fileBytes).toBeLessThan(1.5e6);
-    await c.delete({ ids: Array.from({ length: 200 }, (_, i) => `r${i}`) });
-    await db.compact();
-    const after = await c.searchMany([query], { k: 400, output: "arrays" });
-    expect(after.rows).toEqual(before.rows);
-    await db.close();
-    expect(segmentFiles(at).length).toBeLessThan(4);
-    const reopened = await (await openAt(at)).collection("a");
-    const again = await reopened.searchMany([query], { k: 400, output: "arrays" });
-    expect(again.rows).toEqual(before.rows);
-    expect(again.scores).toEqual(before.scores);
-  });
+  it(
+    "gives space back, keeps rows and what readers see, and goes on by itself",
+    { timeout: 180_000 },
+    async () => {
+      const at = folder();
+      const db = await openAt(at);
+      const c = await db.collection("a", { dimensions: 64 });
+      const next = random(9);
+      const vector = () => Array.from({ length: 64 }, next);
+      const text = "x".repeat(4000);
+      await c.upsert(Array.from({ length: 400 }, (_, i) => ({ id: `keep${i}`, vector: vector() })));
+      const query = vector();
+      const before = await c.searchMany([query], { k: 400, output: "arrays" });
+      const scan = c.scan({ select: ["text"] });
+      await scan.next();
+      // 40 rounds of replacing 200 records: 36 MB, of which 0.9 MB live.
+      for (let round = 0; round < 40; round++) {
+        const records = Array.from({ length: 200 }, (_, i) => ({
+          id: `r${i}`,
+          vector: vector(),
+          text,
+        }));
+        await c.upsert(records);
+      }
+      let seen = 1;
+      for await (const one of scan) {
+        expect(one.id).toMatch(/^keep/);
+        seen++;
+      }
+      expect(seen).toBe(400);
+      for (let i = 0; i < 1800 && (await c.stats()).fileBytes! > 16e6; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      expect((await c.stats()).fileBytes).toBeLessThan(16e6);
+      await db.compact();
+      expect((await c.stats()).fileBytes).toBeLessThan(1.5e6);
+      await c.delete({ ids: Array.from({ length: 200 }, (_, i) => `r${i}`) });
+      await db.compact();
+      const after = await c.searchMany([query], { k: 400, output: "arrays" });
+      expect(after.rows).toEqual(before.rows);
+      await db.close();
+      expect(segmentFiles(at).length).toBeLessThan(4);
+      const reopened = await (await openAt(at)).collection("a");
+      const again = await reopened.searchMany([query], { k: 400, output: "arrays" });
+      expect(again.rows).toEqual(before.rows);
+      expect(again.scores).toEqual(before.scores);
+    },
+  );
 });
