@@ -9,6 +9,7 @@ import path from "node:path";
 import { HiveGpuError } from "hive-gpu";
 import { describe, expect, it } from "vitest";
 import { contents, folder, openAt, random, report, root, segmentFiles } from "./helpers.js";
+import { forced } from "../unit/helpers.js";
 import { apply } from "./operations.mjs";
 
 const flips = Number(process.env["HIVE_TEST_FLIPS"] ?? 300);
@@ -42,7 +43,7 @@ async function readAll(at: string, readOnly: boolean): Promise<string> {
   }
 }
 
-describe("damaged segment files", () => {
+describe.skipIf(forced)("damaged segment files", () => {
   it(`are detected: ${flips} flips and truncations`, { timeout: 7_200_000 }, async () => {
     const at = folder();
     const all = await build(at);
@@ -178,7 +179,7 @@ function probe(at: string, from: number, to: number): Promise<string[]> {
   });
 }
 
-describe("a damaged index", () => {
+describe.skipIf(forced)("a damaged index", () => {
   const name = `never gives a wrong answer: ${indexFlips} flips and truncations`;
   it(name, { timeout: 7_200_000 }, async () => {
     const at = folder();

@@ -8,6 +8,7 @@ import path from "node:path";
 import { HiveGpuError, type Database } from "hive-gpu";
 import { afterEach, describe, expect, it } from "vitest";
 import { contents, folder, openAt, report, root } from "./helpers.js";
+import { forced } from "../unit/helpers.js";
 import { Model, apply } from "./operations.mjs";
 
 const { loadAddon } = createRequire(import.meta.url)(
@@ -67,7 +68,7 @@ const shape = (model: Model): string =>
     [...model.records].map(([id, { vector, text, metadata }]) => [id, { vector, text, metadata }]),
   );
 
-describe("a failing file operation", () => {
+describe.skipIf(forced)("a failing file operation", () => {
   it("is found in every place", { timeout: 3_600_000 }, async () => {
     storage.setFault(0, 0, false);
     await scenario(folder());

@@ -15,6 +15,7 @@ import {
   report,
   root,
 } from "./helpers.js";
+import { forced } from "../unit/helpers.js";
 import { Model } from "./operations.mjs";
 
 const kills = Number(process.env["HIVE_TEST_KILLS"] ?? 60);
@@ -71,7 +72,7 @@ const shape = ([id, { vector, text, metadata }]: [string, Plain]) => [
   { vector, text, metadata },
 ];
 
-describe("kill -9", () => {
+describe.skipIf(forced)("kill -9", () => {
   it(`loses nothing that was acknowledged, ${kills} times`, { timeout: 1_800_000 }, async () => {
     const perLane = Math.ceil(kills / lanes);
     const seeds = Array.from({ length: lanes }, (_, i) => 1000 + i);

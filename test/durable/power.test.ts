@@ -10,6 +10,7 @@ import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { Disk, type Entry, choices, kinds, readRecord } from "./crash-images.js";
 import { contents, folder, openAt, random, report, root } from "./helpers.js";
+import { forced } from "../unit/helpers.js";
 import { Model } from "./operations.mjs";
 
 const operations = 200;
@@ -86,7 +87,7 @@ async function readImage(at: string): Promise<string> {
 
 const cc = compiler();
 
-describe("power loss", () => {
+describe.skipIf(forced)("power loss", () => {
   const name = `leaves what was acknowledged and at most the write under way (share ${share})`;
   it.skipIf(cc === undefined)(name, { timeout: 7_200_000 }, async () => {
     const entries = record(cc!);

@@ -2,7 +2,8 @@
 import { type Collection, type Database, HiveGpuError, openDatabase } from "hive-gpu";
 import { afterEach, expect } from "vitest";
 
-/** A backend was forced from outside: then neither device names nor the inline path are certain. */
+/** A backend was forced from outside: then neither device names nor the inline path are certain, and
+ * long tests of what does not depend on the backend are left to the run without. */
 export const forced = (process.env["HIVE_GPU_BACKEND"] ?? "") !== "";
 
 const open: Database[] = [];
