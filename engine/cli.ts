@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-/** The command line: `hive-gpu doctor | verify | inspect | backup`. */
+/** The command line: `hive-gpu doctor | verify | inspect | backup | import`. */
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import path from "node:path";
 import { Command } from "commander";
 import {
@@ -10,6 +11,7 @@ import {
   verifyCommand,
 } from "./cli-storage.js";
 import { doctor, formatReport } from "./doctor.js";
+import type { HiveGpuError } from "./errors.js";
 
 function version(): string {
   const file = path.join(__dirname, "..", "..", "..", "package.json");
@@ -63,4 +65,30 @@ program
     print(await backupCommand(dir, to));
   });
 
-void program.parseAsync();
+const importing = program
+  .command("import")
+  .description("copy records from another store into a database");
+
+/** Adapters that add a command to `import`; they are loaded when that is asked for. */
+const importers = ["vectorizer"];
+
+interface Importer {
+  addCommands(parent: Command, print: (line: string) => void): void;
+}
+
+/** Only adapters know other stores, and the engine does not depend on them: found by their place. */
+function loadImporters(): void {
+  const load = createRequire(__filename);
+  for (const name of importers) {
+    const file = path.join(__dirname, "..", "adapters", name, "cli.js");
+    (load(file) as Importer).addCommands(importing, (line) => console.log(line));
+  }
+}
+
+if (process.argv.includes("import")) loadImporters();
+
+program.parseAsync().catch((error: unknown) => {
+  const { message, code, hint } = error as Partial<HiveGpuError>;
+  console.error(code === undefined ? error : `${code}: ${message}\n${hint}`);
+  process.exitCode = 1;
+});

@@ -8,8 +8,10 @@
  */
 
 const powers = Float64Array.from({ length: 23 }, (_, i) => 10 ** i);
+/** Digits that fit an int32; integers add up in half the time that doubles take. */
+const digitsOfInt = 9;
 /** Digits kept exactly enough for the test of ambiguity below; more only move the exponent. */
-const digitsMax = 19;
+const digitsMax = 2 * digitsOfInt;
 const low = 1 - 2e-15;
 const high = 1 + 2e-15;
 
@@ -35,13 +37,17 @@ function readNumber(bytes: Buffer, from: number, target: Float32Array, index: nu
   const negative = c === 45;
   if (negative) c = bytes[++at]!;
   if (c < 48 || c > 57) return -at;
-  let mantissa = 0;
+  let high9 = 0;
+  let low9 = 0;
   let digits = 0;
   let exponent = 0;
   do {
-    if (digits < digitsMax) {
-      mantissa = mantissa * 10 + (c - 48);
-      if (mantissa > 0) digits++;
+    if (digits < digitsOfInt) {
+      high9 = (Math.imul(high9, 10) + (c - 48)) | 0;
+      if (high9 !== 0) digits++;
+    } else if (digits < digitsMax) {
+      low9 = (Math.imul(low9, 10) + (c - 48)) | 0;
+      digits++;
     } else {
       exponent++;
     }
@@ -51,9 +57,13 @@ function readNumber(bytes: Buffer, from: number, target: Float32Array, index: nu
     c = bytes[++at]!;
     if (c < 48 || c > 57) return -at;
     do {
-      if (digits < digitsMax) {
-        mantissa = mantissa * 10 + (c - 48);
-        if (mantissa > 0) digits++;
+      if (digits < digitsOfInt) {
+        high9 = (Math.imul(high9, 10) + (c - 48)) | 0;
+        if (high9 !== 0) digits++;
+        exponent--;
+      } else if (digits < digitsMax) {
+        low9 = (Math.imul(low9, 10) + (c - 48)) | 0;
+        digits++;
         exponent--;
       }
       c = bytes[++at]!;
@@ -71,6 +81,7 @@ function readNumber(bytes: Buffer, from: number, target: Float32Array, index: nu
     } while (c >= 48 && c <= 57);
     exponent += down ? -power : power;
   }
+  const mantissa = digits <= digitsOfInt ? high9 : high9 * powers[digits - digitsOfInt]! + low9;
   if (mantissa === 0) {
     target[index] = negative ? -0 : 0;
   } else if (exponent >= -22 && exponent <= 22) {

@@ -1,21 +1,25 @@
 // The hive-vectorizer bridge: mirror import, mirrored search, import and export of files.
-//   node test/bench/vectorizer.mjs [--points 40000] [--dimensions 512] [--rounds 3]
+//   node test/bench/vectorizer.mjs [--points 40000] [--file-points 60000] [--dimensions 512] [--rounds 3]
 import { fork } from "node:child_process";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import os from "node:os";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { openDatabase } from "hive-gpu";
-import { VectorizerClient, VectorizerMirror } from "hive-gpu/vectorizer";
+import { exportVecdb, importVecdb, VectorizerClient, VectorizerMirror } from "hive-gpu/vectorizer";
 import { quantile } from "./lib/measure.mjs";
 import { markdown } from "./lib/table.mjs";
 
 const { values } = parseArgs({
   options: {
     points: { type: "string", default: "40000" },
+    "file-points": { type: "string", default: "60000" },
     dimensions: { type: "string", default: "512" },
     rounds: { type: "string", default: "3" },
   },
 });
 const points = Number(values.points);
+const filePoints = Number(values["file-points"]);
 const dimensions = Number(values.dimensions);
 const rounds = Number(values.rounds);
 const rows = [];
@@ -103,6 +107,60 @@ async function mirroredSearch(server) {
   await database.close();
 }
 
+/** A .vecdb of the wanted size, made by our own export. */
+async function makeFiles(folder) {
+  const database = await openDatabase();
+  const collection = await database.collection("bench", { dimensions });
+  const block = 2000;
+  let x = 1;
+  for (let from = 0; from < filePoints; from += block) {
+    const vectors = Float32Array.from({ length: block * dimensions }, () => {
+      x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
+      return x / 2 ** 31 - 1;
+    });
+    const ids = Array.from({ length: block }, (_, i) => `passage-${from + i}`);
+    const texts = ids.map((id) => `This is the text of ${id}.`);
+    const metadatas = ids.map((_, i) => ({ n: from + i }));
+    await collection.upsert({ ids, vectors, dimensions, texts, metadatas });
+  }
+  const run = await watched(() => exportVecdb(folder, { collections: [collection] }));
+  const { bytes } = run.result.collections[0];
+  const packed = (await stat(run.result.vecdb)).size;
+  rows.push([
+    `.vecdb export, ${filePoints} points`,
+    `${megabytes(bytes / run.seconds)} MB/s of JSON`,
+    `${megabytes(bytes)} MB of JSON, ${megabytes(packed)} MB packed`,
+    `memory +${megabytes(run.extra)} MB`,
+  ]);
+  await database.close();
+  return bytes;
+}
+
+async function vecdbImport(folder, bytes) {
+  for (let round = 0; round < rounds; round++) {
+    const database = await openDatabase();
+    const run = await watched(() => importVecdb(folder, { database }));
+    const { vectorBytes, reservedRecordBytes, records } = await (
+      await database.collection("bench")
+    ).stats();
+    if (records !== filePoints) throw new Error(`imported ${records}`);
+    const stored = vectorBytes + reservedRecordBytes;
+    rows.push([
+      `.vecdb import, round ${round + 1}`,
+      `${megabytes(bytes / run.seconds)} MB/s of JSON`,
+      `${Math.round(filePoints / run.seconds).toLocaleString("en")} vectors/s`,
+      `memory +${megabytes(run.extra)} MB, of that ${megabytes(stored)} MB stored`,
+    ]);
+    await database.close();
+  }
+}
+
+const folder = await mkdtemp(path.join(os.tmpdir(), "hive-gpu-bench-"));
+try {
+  await vecdbImport(folder, await makeFiles(folder));
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
 const server = await startServer();
 try {
   await mirrorImport(server, 1024);

@@ -112,7 +112,7 @@ export class QdrantRoutes {
     const more = from + page.length < all.length && page.length > 0;
     const next = more ? JSON.stringify(page.at(-1)!.id) : "null";
     parts.push(Buffer.from(`],"next_page_offset":${next}}}`));
-    return { status: 200, body: Buffer.concat(parts) };
+    return { status: 200, body: parts };
   }
 
   /** Typed answers print the shortest decimal of a 32-bit float. */

@@ -179,7 +179,7 @@ export class FakeServer {
     const routes = path[0] === "qdrant" ? this.qdrant : this.native;
     const answer = routes.handle(request);
     if (answer === undefined) return { status: 404, body: "" };
-    if (answer.body === undefined || Buffer.isBuffer(answer.body)) return answer;
+    if (answer.body === undefined || isBytes(answer.body)) return answer;
     const text = JSON.stringify(answer.body).replace(/"\\u0001(\d+)\\u0001"/g, "$1");
     return { ...answer, body: Buffer.from(text) };
   }
@@ -244,4 +244,8 @@ export class FakeServer {
     if (this.quirks.badBodiesArePlainText) send(response, { status, body: message });
     else send(response, new Refusal(status, "parse_error", message).answer());
   }
+}
+
+function isBytes(body: unknown): boolean {
+  return Buffer.isBuffer(body) || (Array.isArray(body) && Buffer.isBuffer(body[0]));
 }

@@ -1,7 +1,7 @@
 /** Requests and answers of the stand-in server. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-/** An answer: JSON when it is an object, bytes as they are, text with its type. */
+/** An answer: JSON when it is an object; bytes, or an array of them, as they are; text. */
 export interface Answer {
   status: number;
   body: unknown;
@@ -66,7 +66,40 @@ export async function readBody(request: IncomingMessage, max: number): Promise<B
   return Buffer.concat(chunks);
 }
 
+/** Bytes written at a time when a body has many parts. */
+const pieceBytes = 1 << 20;
+
+async function sendParts(response: ServerResponse, parts: readonly Buffer[]): Promise<void> {
+  let piece: Buffer[] = [];
+  let size = 0;
+  for (const [i, part] of parts.entries()) {
+    piece.push(part);
+    size += part.length;
+    if (size < pieceBytes && i < parts.length - 1) continue;
+    if (response.destroyed) return;
+    if (!response.write(Buffer.concat(piece, size))) {
+      await new Promise<void>((resolve) => {
+        const go = (): void => {
+          response.off("drain", go).off("close", go);
+          resolve();
+        };
+        response.on("drain", go).on("close", go);
+      });
+    }
+    piece = [];
+    size = 0;
+  }
+  response.end();
+}
+
 export function send(response: ServerResponse, { status, body, headers }: Answer): void {
+  if (Array.isArray(body)) {
+    const parts = body as Buffer[];
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    response.writeHead(status, { "content-type": "application/json", "content-length": length });
+    void sendParts(response, parts);
+    return;
+  }
   const isText = typeof body === "string";
   const bytes = Buffer.isBuffer(body) ? body : isText ? body : JSON.stringify(body);
   response.writeHead(status, {
