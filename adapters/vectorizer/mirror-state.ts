@@ -21,6 +21,7 @@ const headShape = z.strictObject({
   cursor: z
     .strictObject({ after: z.string(), updatedAt: z.string(), count: z.number() })
     .optional(),
+  sequence: z.number(),
   records: z.number(),
 });
 
@@ -32,6 +33,8 @@ export class MirrorState {
   checkpoint: Checkpoint | undefined;
   /** Server id of the last point that an unfinished first import has, and the server's state then. */
   cursor: (Checkpoint & { after: string }) | undefined;
+  /** Number of the local collection's last write when the state was saved. */
+  sequence = 0;
 
   constructor(
     readonly url: string,
@@ -50,13 +53,14 @@ export class MirrorState {
 
   /** Writes the state next to `file` and renames it, so that there is always a whole one. */
   async save(file: string): Promise<void> {
-    const { url, name, checkpoint, cursor, hashes } = this;
+    const { url, name, checkpoint, cursor, sequence, hashes } = this;
     const head = {
       format: "hive-gpu mirror 1",
       url,
       name,
       checkpoint,
       cursor,
+      sequence,
       records: hashes.size,
     };
     const temporary = `${file}.${process.pid}.tmp`;
@@ -109,7 +113,15 @@ export class MirrorState {
     this.hashes = hashes;
     this.checkpoint = head.checkpoint;
     this.cursor = head.cursor;
+    this.sequence = head.sequence;
     return true;
+  }
+
+  /** Forgets everything: the next sync compares all records. */
+  reset(): void {
+    this.hashes = new Map();
+    this.checkpoint = undefined;
+    this.cursor = undefined;
   }
 }
 

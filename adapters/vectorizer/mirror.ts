@@ -57,7 +57,9 @@ export class VectorizerMirror<M extends object = Metadata> implements VectorColl
     this.local = local;
     this.remote = new RemoteCollection<M>({ client, name, textKey, create: false, onWarning });
     const save = async (): Promise<void> => {
-      if (statePath !== undefined) await state.save(statePath);
+      if (statePath === undefined) return;
+      state.sequence = (await local.stats()).sequence;
+      await state.save(statePath);
     };
     const touched = this.#touched;
     const beginPass = (): void => {
@@ -94,7 +96,12 @@ export class VectorizerMirror<M extends object = Metadata> implements VectorColl
     const { dimensions, metric } = info;
     const local = await database.collection<M>(localName, { dimensions, metric, dtype: "f32" });
     const state = new MirrorState(client.url, name);
-    const isKnown = statePath !== undefined && (await state.load(statePath));
+    let isKnown = statePath !== undefined && (await state.load(statePath));
+    // A copy older than the state, such as an empty one, lacks what the state says is there.
+    if (isKnown && state.sequence > (await local.stats()).sequence) {
+      state.reset();
+      isKnown = false;
+    }
     // Records that are here before the first sync count as what the server last had.
     if (!isKnown && (await local.count()) > 0) {
       for await (const record of local.scan({ select: ["text", "metadata", "vector"] })) {

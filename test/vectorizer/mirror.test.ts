@@ -174,9 +174,20 @@ describe("import and sync", () => {
     expect(await mirror.local.count()).toBe(200);
   });
 
-  it("a damaged or foreign state file is refused", async () => {
+  it("a state that is newer than the copy is not believed", async () => {
     const statePath = path.join(await newFolder(), "state");
     const { mirror, open } = await mirrored({ statePath });
+    await mirror.sync();
+    await mirror.close();
+    const empty = await open();
+    expect(empty.status.fresh).toBe(false);
+    expect(await empty.sync()).toMatchObject({ scanned: 200, upserted: 200, consistent: true });
+    expect(await empty.local.count()).toBe(200);
+  });
+
+  it("a damaged or foreign state file is refused", async () => {
+    const statePath = path.join(await newFolder(), "state");
+    const { mirror, open } = await mirrored({ statePath, database: await database() });
     await mirror.sync();
     await mirror.close();
     const text = await readFile(statePath, "utf8");

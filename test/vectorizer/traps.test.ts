@@ -160,6 +160,31 @@ describe("searches and scans", () => {
     expect(scanned).toBe(160);
   });
 
+  it("filters are ignored or come too late, and their shape is not Qdrant's", async () => {
+    const server = await fake();
+    const docs = remoteOf(server);
+    await docs.upsert(records(60));
+    const vector = Array.from(records(1)[0]!.vector);
+    const match = { type: "match", key: "n", match_value: 59 };
+    const native = await raw(server, "POST", "/collections/docs/search", { vector, filter: match });
+    expect(native.results).toHaveLength(10);
+    const qdrant = (filter: object, limit: number) =>
+      raw(server, "POST", "/qdrant/collections/docs/points/search", { vector, limit, filter });
+    expect((await qdrant({ must: [match] }, 1)).result).toEqual([]);
+    expect((await qdrant({ must: [match] }, 60)).result).toHaveLength(1);
+    const official = { must: [{ key: "n", match: { value: 59 } }] };
+    expect(await qdrant(official, 60)).toMatchObject({ error_type: "parse_error" });
+    const scroll = { filter: { must: [match] }, limit: 100 };
+    const all = await raw(server, "POST", "/qdrant/collections/docs/points/scroll", scroll);
+    expect(all.result.points).toHaveLength(60);
+    server.requests.length = 0;
+    await docs.search(vector, { k: 60 });
+    for await (const _ of docs.scan());
+    expect(server.requests.some((one) => one.includes("count") || one.includes("filter"))).toBe(
+      false,
+    );
+  });
+
   it("an index with holes is completed by a scan", async () => {
     const server = await fake();
     const docs = remoteOf(server);
