@@ -160,11 +160,16 @@ HIVE_DEVICE void make_exact(const ScanArgs& args, uint32_t q, uint64_t* candidat
   const uint32_t team = thread_index() / 8;
   for (uint32_t base = team / 4 * 4; base < n; base += kBlockThreads / 8) {
     const uint32_t at = base + team % 4;
-    uint64_t candidate = at < n ? candidates[at] : 0;
-    if (static_cast<uint32_t>(candidate >> 32) < threshold) candidate = 0;
+    // Only the lane that writes an entry reads it.
+    const bool mine = thread_index() % 8 == 0 && at < n;
+    uint64_t candidate = mine ? candidates[at] : 0;
+    const uint32_t first_lane = thread_index() % 32 / 8 * 8;
+    const uint32_t low = shuffle_from(static_cast<uint32_t>(candidate), first_lane);
+    const uint32_t high = shuffle_from(static_cast<uint32_t>(candidate >> 32), first_lane);
+    candidate = high >= threshold ? static_cast<uint64_t>(high) << 32 | low : 0;
     const uint64_t exact =
         ballot(candidate != 0) != 0 ? exact_candidate<T>(args, q, candidate) : 0;
-    if (thread_index() % 8 == 0 && at < n) candidates[at] = exact;
+    if (mine) candidates[at] = exact;
   }
   fence_device();
   block_barrier();

@@ -220,22 +220,23 @@ HIVE_DEVICE void multiply(const ScanArgs& args, const unsigned char* const (&row
   }
 }
 
+// Looks, a few hundred nanoseconds apart, before a block goes on without the others.
+inline constexpr uint32_t kPatience = 64;
+
 HIVE_DEVICE bool publishes(uint32_t step) { return (step & (step + 1)) == 0; }
 
-HIVE_DEVICE void wait_for(const uint32_t* counter, uint32_t shift, uint32_t enough) {
-  for (uint32_t tries = 0; tries < 32; ++tries) {
-    if ((load_shared_state(counter) >> shift) >= enough) return;
-    pause();
-  }
-}
-
-// Takes up the thresholds that are known. By the whole block.
+// Takes up the thresholds that are known, looking up to `tries` times for one. By the whole block.
 template <uint32_t NT>
 HIVE_DEVICE void take_thresholds(const ScanArgs& args, MatrixState<NT>& state,
-                                 uint32_t first_query, uint32_t count) {
+                                 uint32_t first_query, uint32_t count, uint32_t tries) {
   block_barrier();
   for (uint32_t q = thread_index(); q < count; q += kBlockThreads) {
-    state.threshold[q] = load_shared_state(args.thresholds_found + first_query + q);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < tries && found == 0; ++i) {
+      if (i > 0) pause();
+      found = load_shared_state(args.thresholds_found + first_query + q);
+    }
+    state.threshold[q] = found;
   }
   block_barrier();
 }
@@ -248,7 +249,6 @@ HIVE_DEVICE void exchange(const ScanArgs& args, MatrixState<NT>& state, uint32_t
   const uint32_t warp = thread_index() / 32;
   const uint32_t lane = thread_index() % 32;
   uint32_t* published = args.published + block_y();
-  const uint32_t enough = (grid_x() * 3 + 3) / 4;
   block_barrier();
   for (uint32_t i = thread_index(); i < count * kWarps; i += kBlockThreads) {
     const uint32_t most = state.greatest[i / kWarps][i % kWarps];
@@ -259,7 +259,8 @@ HIVE_DEVICE void exchange(const ScanArgs& args, MatrixState<NT>& state, uint32_t
     block_barrier();
     if (thread_index() == 0) {
       atomic_add(published, 1);
-      wait_for(published, 0, enough);
+      const uint32_t enough = (grid_x() * 3 + 3) / 4;
+      for (uint32_t i = 0; i < kPatience && load_shared_state(published) < enough; ++i) pause();
     }
     block_barrier();
   }
@@ -268,15 +269,7 @@ HIVE_DEVICE void exchange(const ScanArgs& args, MatrixState<NT>& state, uint32_t
     const uint32_t found = find_threshold(args, first_query + q, lane, &there);
     if (lane == 0 && found != 0) atomic_max(args.thresholds_found + first_query + q, found);
   }
-  if (step == 0) {
-    fence_device();
-    block_barrier();
-    if (thread_index() == 0) {
-      atomic_add(published, 0x10000);
-      wait_for(published, 16, enough);
-    }
-  }
-  take_thresholds<NT>(args, state, first_query, count);
+  take_thresholds<NT>(args, state, first_query, count, step == 0 ? kPatience : 1);
 }
 
 // Lower bounds of 16 rows into the block's maxima.
@@ -385,7 +378,7 @@ HIVE_DEVICE void matrix_kernel(const ScanArgs& args) {
       if (step == 0 ? half == 0 : publishes(step) && half == 1) {
         exchange<NT>(args, state, step, first_query, count);
       } else if (half == 0 && publishes(step - 1)) {
-        take_thresholds<NT>(args, state, first_query, count);
+        take_thresholds<NT>(args, state, first_query, count, 1);
       }
       if (any) {
         keep_upper<NT>(args, state, terms, alive, sums, first_query, count,

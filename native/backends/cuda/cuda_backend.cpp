@@ -31,7 +31,7 @@ unsigned upload_threads(const hive_open_options* options) {
   const uint32_t asked =
       options != nullptr && options->struct_size >= kEnd ? options->host_threads : 0;
   const unsigned there = std::max(1u, std::thread::hardware_concurrency());
-  return std::clamp(asked != 0 ? asked : there / 2, 1u, 6u);
+  return std::clamp(asked != 0 ? asked : there / 2, 1u, 8u);
 }
 
 hive_status device_info(uint32_t index, hive_device_info* out, hive_error* err) noexcept {

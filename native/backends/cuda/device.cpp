@@ -54,7 +54,7 @@ Config parse_config(const hive_open_options* options) {
 Device::Device(const Driver& driver, uint32_t index, const Config& config, unsigned host_threads)
     : driver_(driver), number_(driver.devices()[index]), config_(config) {
   std::string reason;
-  if (poisoned(&reason)) throw Fault(HIVE_DEVICE_POISONED, reason);
+  if (driver_.poisoned(&reason)) throw Fault(HIVE_DEVICE_POISONED, reason);
   driver_.check(driver_.context_retain(&context_, number_), "cuDevicePrimaryCtxRetain");
   try {
     driver_.check(driver_.context_set(context_), "cuCtxSetCurrent");
@@ -117,7 +117,7 @@ Device::~Device() {
 void Device::enter() const {
   if (state_.load() != HIVE_OK) throw Fault(state_.load(), state_reason_);
   std::string reason;
-  if (poisoned(&reason)) throw Fault(HIVE_DEVICE_POISONED, reason);
+  if (driver_.poisoned(&reason)) throw Fault(HIVE_DEVICE_POISONED, reason);
   driver_.check(driver_.context_set(context_), "cuCtxSetCurrent");
 }
 
@@ -345,7 +345,7 @@ void Device::cancel(ScanTicket* ticket) {
 void Device::health(hive_health* out) {
   hive_health report{};
   std::string reason;
-  report.status = poisoned(&reason) ? HIVE_DEVICE_POISONED : state_.load();
+  report.status = driver_.poisoned(&reason) ? HIVE_DEVICE_POISONED : state_.load();
   report.jobs_submitted = jobs_submitted_.load();
   report.jobs_finished = jobs_finished_.load();
   report.jobs_failed = jobs_failed_.load();

@@ -14,31 +14,12 @@ constexpr int kVersionLeast = 13000;
 constexpr int kMajorLeast = 7;
 constexpr int kMinorLeast = 5;
 
-struct Poison {
-  std::mutex mutex;
-  bool set = false;
-  std::string reason;
-};
-Poison& poison() {
-  static auto* const state = new Poison();
-  return *state;
-}
-
 }  // namespace
 
-void set_poisoned(const std::string& reason) {
-  Poison& state = poison();
-  const std::lock_guard lock(state.mutex);
-  if (state.set) return;
-  state.set = true;
-  state.reason = reason;
-}
-
-bool poisoned(std::string* reason) {
-  Poison& state = poison();
-  const std::lock_guard lock(state.mutex);
-  if (state.set && reason != nullptr) *reason = state.reason;
-  return state.set;
+bool Driver::poisoned(std::string* reason) const {
+  const std::lock_guard lock(poison_mutex_);
+  if (is_poisoned_ && reason != nullptr) *reason = poison_reason_;
+  return is_poisoned_;
 }
 
 const Driver& Driver::load(const std::string& path) {
@@ -172,7 +153,11 @@ void Driver::check(Result result, const char* what) const {
   const std::string message = describe(result, what);
   if (status == HIVE_DEVICE_POISONED) {
     const std::string lasting = message + " The GPU's context is unusable until the process ends.";
-    set_poisoned(lasting);
+    {
+      const std::lock_guard lock(poison_mutex_);
+      if (!is_poisoned_) poison_reason_ = lasting;
+      is_poisoned_ = true;
+    }
     throw Fault(status, lasting);
   }
   throw Fault(status, message);

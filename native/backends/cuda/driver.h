@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -119,6 +120,8 @@ class Driver {
 
   // Throws the Fault for a result that is not a success.
   void check(Result result, const char* what) const;
+  // A context answered with an error that never goes away: so it stays until the process ends.
+  bool poisoned(std::string* reason) const;
   std::string describe(Result result, const char* what) const;
   static hive_status status_of(Result result);
 
@@ -133,11 +136,10 @@ class Driver {
   hive_status status_ = HIVE_DRIVER_MISSING;
   std::string reason_;
   int version_ = 0;
+  mutable std::mutex poison_mutex_;
+  mutable bool is_poisoned_ = false;
+  mutable std::string poison_reason_;
   std::vector<DeviceNumber> devices_;
 };
-
-// A context that answered with an error which never goes away. It stays so until the process ends.
-void set_poisoned(const std::string& reason);
-bool poisoned(std::string* reason);
 
 }  // namespace hive::cuda
