@@ -39,7 +39,8 @@ HIVE_DEVICE float closeness_of(uint32_t key) {
 }
 
 // The key of a finished sum.
-HIVE_DEVICE uint32_t finish_value(uint32_t metric, float sum, float inv_norm, float query_inv_norm) {
+HIVE_DEVICE uint32_t finish_value(uint32_t metric, float sum, float inv_norm,
+                                  float query_inv_norm) {
   if (metric == kCosine) return key_of((sum * inv_norm) * query_inv_norm + 0.0f);
   if (metric == kDot) return key_of(sum + 0.0f);
   return key_of(-(sum + 0.0f));

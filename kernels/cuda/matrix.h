@@ -189,10 +189,7 @@ HIVE_DEVICE void multiply(const ScanArgs& args, const unsigned char* const (&row
   for (uint32_t offset = 0; offset < args.row_bytes; offset += kBytes) {
     uint4 now[2][kChunks];
 #pragma unroll
-    for (uint32_t j = 0; j < kChunks; ++j) {
-      now[0][j] = next[0][j];
-      now[1][j] = next[1][j];
-    }
+    for (uint32_t i = 0; i < 2 * kChunks; ++i) now[i % 2][i / 2] = next[i % 2][i / 2];
     load_chunks(rows, offset + kBytes + mine, args.row_bytes, next);
 #pragma unroll
     for (uint32_t j = 0; j < kChunks; ++j) {

@@ -71,7 +71,9 @@ HIVE_DEVICE uint32_t group_sum(uint32_t v) {
 #endif
 }
 
-HIVE_DEVICE uint32_t lowest_bit(uint32_t v) { return static_cast<uint32_t>(__ffs(static_cast<int>(v)) - 1); }
+HIVE_DEVICE uint32_t lowest_bit(uint32_t v) {
+  return static_cast<uint32_t>(__ffs(static_cast<int>(v)) - 1);
+}
 HIVE_DEVICE uint32_t bit_count(uint32_t v) { return static_cast<uint32_t>(__popc(v)); }
 HIVE_DEVICE float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 HIVE_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }

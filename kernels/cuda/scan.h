@@ -62,11 +62,18 @@ HIVE_DEVICE bool next_unit(const ScanArgs& args, uint32_t warp, Unit* unit, uint
         ++unit->segment;
       }
       const SegmentRef& segment = table[unit->segment];
-      unit->word = rows_searched(segment, (unit->tile - segment.first_tile) * kTileRows + warp * 32);
+      const uint32_t row0 = (unit->tile - segment.first_tile) * kTileRows + warp * 32;
+      unit->word = rows_searched(segment, row0);
       *rows += bit_count(unit->word);
     }
     if (all || unit_rows<G>(*unit) != 0) return true;
   }
+}
+
+// First row of a unit within its segment.
+template <uint32_t G>
+HIVE_DEVICE uint32_t first_row(const Unit& unit, const SegmentRef& segment, uint32_t warp) {
+  return (unit.tile - segment.first_tile) * kTileRows + warp * 32 + unit.part * 4 * G;
 }
 
 // The loads of one stage: U vectors of four elements of G rows per lane.
@@ -204,9 +211,7 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
   typename T::Raw next[U][G];
   if (going) {
     const SegmentRef& segment = table[unit.segment];
-    load_stage<T, G, U>(args, segment,
-                        (unit.tile - segment.first_tile) * kTileRows + warp * 32 + unit.part * 4 * G,
-                        0, next);
+    load_stage<T, G, U>(args, segment, first_row<G>(unit, segment, warp), 0, next);
   }
   uint32_t pending[V];
   uint32_t pending_at = 0;
@@ -224,7 +229,7 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
   for (uint32_t done = 0; going; ++done) {
     const Unit now = unit;
     const SegmentRef& segment = table[now.segment];
-    const uint32_t row0 = (now.tile - segment.first_tile) * kTileRows + warp * 32 + now.part * 4 * G;
+    const uint32_t row0 = first_row<G>(now, segment, warp);
     const uint32_t mask = unit_rows<G>(now);
     const uint32_t seen = args.thresholds != 0 ? watch.look(args) : 0;
     const bool look = done % kCancelEvery == kCancelEvery - 1;
@@ -262,9 +267,7 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
         load_stage<T, G, U>(args, segment, row0, first + 8 * U, next);
       } else if (going) {
         const SegmentRef& after = table[unit.segment];
-        load_stage<T, G, U>(
-            args, after,
-            (unit.tile - after.first_tile) * kTileRows + warp * 32 + unit.part * 4 * G, 0, next);
+        load_stage<T, G, U>(args, after, first_row<G>(unit, after, warp), 0, next);
       }
       add_stage<T, Op, NQ, G, U>(args, raw, scales, queries, first, sums);
     }
@@ -288,8 +291,9 @@ HIVE_DEVICE void scan_units(const ScanArgs& args, const float* queries, Watch<NQ
         if (args.dense != 0) {
           args.keys[uint64_t{watch.query} * args.tile_count * kTileRows + position] = keys[i];
         } else {
+          const uint64_t key = static_cast<uint64_t>(keys[i]) << 32;
           args.candidates[uint64_t{watch.query} * args.capacity + position] =
-              keys[i] == 0 ? 0 : static_cast<uint64_t>(keys[i]) << 32 | static_cast<uint32_t>(~position);
+              key == 0 ? 0 : key | static_cast<uint32_t>(~position);
         }
       }
     } else {

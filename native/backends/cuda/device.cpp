@@ -27,7 +27,8 @@ uint32_t number_of(const std::string& key, const std::string& text, uint32_t mos
 Config parse_config(const hive_open_options* options) {
   Config config;
   constexpr size_t kEnd = offsetof(hive_open_options, config) + sizeof(const char*);
-  const bool there = options != nullptr && options->struct_size >= kEnd && options->config != nullptr;
+  const bool there =
+      options != nullptr && options->struct_size >= kEnd && options->config != nullptr;
   std::string text = there ? options->config : "";
   while (!text.empty()) {
     const size_t end = text.find(';');

@@ -42,7 +42,9 @@ class Memory {
   size_t kept_bytes() const;
 
  private:
-  size_t round(size_t bytes) const { return (bytes + granularity_ - 1) / granularity_ * granularity_; }
+  size_t round(size_t bytes) const {
+    return (bytes + granularity_ - 1) / granularity_ * granularity_;
+  }
   Result add_part(Range* range, size_t bytes);
   void destroy(Range* range);
   // Gives everything that is kept to the driver; true when there was something.

@@ -142,7 +142,7 @@ void Device::plan(ScanTicket* ticket) const {
 uint32_t Device::matrix_bytes(const ScanTicket& ticket, uint32_t width) const {
   const uint32_t row_bytes =
       round_up(ticket.job.dim * static_cast<uint32_t>(kElementBytes[ticket.dtype]), 16);
-  const uint32_t per_chunk = ticket.dtype == HIVE_DTYPE_F32 ? 1 : ticket.dtype == HIVE_DTYPE_I8 ? 4 : 2;
+  const uint32_t per_chunk = 4 / static_cast<uint32_t>(kElementBytes[ticket.dtype]);
   const uint32_t steps = round_up(row_bytes, 128) / 64 * per_chunk;
   const uint32_t state = round_up(width * (4 + 8 * 4 + 4 * 4) + 4, 16);
   const uint64_t bytes = uint64_t{steps} * width / 8 * 256 + state;
@@ -351,7 +351,9 @@ void Device::run_fused(Slot* slot, const ScanTicket& ticket, const Layout& layou
     args.candidates = reinterpret_cast<uint64_t*>(slot->candidates.at());
     args.finish = !is_matrix(l.path) && l.count <= 2;
     Function f = kernels.scan[family][l.path == Path::one ? 0 : 1];
-    if (is_matrix(l.path)) f = kernels.matrix[static_cast<int>(l.path) - static_cast<int>(Path::matrix16)];
+    if (is_matrix(l.path)) {
+      f = kernels.matrix[static_cast<int>(l.path) - static_cast<int>(Path::matrix16)];
+    }
     launch(f, l.grid_x, l.grid_y, l.shared, slot->stream, &args);
     if (args.finish == 0) launch(kernels.finish, l.count, 1, kFinishShared, slot->stream, &args);
   }

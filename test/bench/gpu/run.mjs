@@ -247,9 +247,10 @@ function usedMiB() {
   }
 }
 
+const settle = () => new Promise((resolve) => setTimeout(resolve, 1500));
+
 /** Memory of the card before, with and after ten databases. */
 async function leak() {
-  const settle = () => new Promise((resolve) => setTimeout(resolve, 1500));
   await settle();
   const before = usedMiB();
   let during = 0;
