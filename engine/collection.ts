@@ -2,10 +2,13 @@
 import { hiveError, throwIfAborted } from "./errors.js";
 import { limits } from "./limits.js";
 import { callNative } from "./native-errors.js";
+import type { FilterInput } from "./filter.js";
+import { selectRows } from "./filter-run.js";
 import { checkFunction, checkInteger, checkOptions, checkSignal, show } from "./options.js";
-import { checkScan, getRecords, notIds, scanRecords } from "./read.js";
+import { checkScan, countRecords, getRecords, notIds, scanRecords } from "./read.js";
 import type { Metric } from "./result.js";
 import { searchMany } from "./search-many.js";
+import { filterOf } from "./search-options.js";
 import { Searcher } from "./search.js";
 import { recordSource } from "./sources.js";
 import type { CollectionState } from "./state.js";
@@ -33,8 +36,8 @@ import { Writer } from "./writer.js";
 
 const writeKeys = new Set(["signal", "onProgress"]);
 const signalKeys = new Set(["signal"]);
-const deleteKeys = new Set(["ids"]);
-const explainKeys = new Set(["k", "queries"]);
+const deleteKeys = new Set(["ids", "filter"]);
+const explainKeys = new Set(["k", "queries", "filter"]);
 const defaultK = 10;
 
 /**
@@ -110,10 +113,16 @@ export class Collection<M extends object = Metadata> implements VectorCollection
 
   /**
    * The k records closest to a vector, or to a stored record's vector (`{ id }`; that record is
-   * part of the answer), best first; equal ones in the order of insertion.
-   * @throws DIMENSION_MISMATCH, NON_FINITE, LIMIT_EXCEEDED, UNKNOWN_OPTION; NOT_FOUND for an id
+   * part of the answer), best first; equal ones in the order of insertion. With a filter, exactly
+   * the k closest of those that pass. With a filter and no vector (undefined), the first k that pass, in the
+   * order of insertion, with score and distance 0.
+   * @throws DIMENSION_MISMATCH, NON_FINITE, LIMIT_EXCEEDED, UNKNOWN_OPTION, INVALID_FILTER;
+   * NOT_FOUND for an id
    */
-  search(query: VectorInput | { id: string }, options?: SearchOptions): Promise<Hit<M>[]> {
+  search(
+    query: VectorInput | { id: string } | undefined,
+    options?: SearchOptions<M>,
+  ): Promise<Hit<M>[]> {
     return this.#searcher.search(query, options) as Promise<Hit<M>[]>;
   }
 
@@ -125,19 +134,19 @@ export class Collection<M extends object = Metadata> implements VectorCollection
    */
   searchMany(
     queries: Float32Array | readonly VectorInput[],
-    options: SearchManyOptions & { output: "arrays" },
+    options: SearchManyOptions<M> & { output: "arrays" },
   ): Promise<SearchArrays>;
   searchMany(
     queries: Float32Array | readonly VectorInput[],
-    options?: SearchManyOptions & { output?: "hits" | undefined },
+    options?: SearchManyOptions<M> & { output?: "hits" | undefined },
   ): Promise<Hit<M>[][]>;
   searchMany(
     queries: Float32Array | readonly VectorInput[],
-    options?: SearchManyOptions,
+    options?: SearchManyOptions<M>,
   ): Promise<Hit<M>[][] | SearchArrays>;
   searchMany(
     queries: Float32Array | readonly VectorInput[],
-    options?: SearchManyOptions,
+    options?: SearchManyOptions<M>,
   ): Promise<Hit<M>[][] | SearchArrays> {
     return searchMany(this.#state, queries, options) as Promise<Hit<M>[][] | SearchArrays>;
   }
@@ -161,24 +170,32 @@ export class Collection<M extends object = Metadata> implements VectorCollection
   }
 
   /**
-   * Removes records. Unknown ids are fine.
+   * Removes records by id, where unknown ids are fine, or all that pass a filter, decided on one
+   * state of the collection.
    * @returns how many were there
+   * @throws INVALID_FILTER for an empty filter: `clear` removes everything
    */
   async delete(
-    what: { ids: readonly string[] },
+    what: { ids: readonly string[] } | { filter: FilterInput<M> },
     options?: { signal?: AbortSignal | undefined },
   ): Promise<number> {
     const signal = this.#signal("delete", options);
     if (typeof what !== "object" || what === null || Array.isArray(what)) {
-      throw hiveError("INVALID_ARGUMENT", `delete takes { ids: […] }, got ${show(what)}.`);
-    }
-    if ("filter" in what) {
-      throw hiveError("NOT_SUPPORTED", "delete: filters do not exist yet.", {
-        hint: "Find the ids with scan or search, then delete({ ids }).",
-      });
+      const message = `delete takes { ids: […] } or { filter: {…} }, got ${show(what)}.`;
+      throw hiveError("INVALID_ARGUMENT", message);
     }
     checkOptions("delete", what, deleteKeys);
-    const ids: unknown = what.ids;
+    const { ids, filter } = what as { ids?: unknown; filter?: unknown };
+    if (filter !== undefined && ids !== undefined) {
+      throw hiveError("INVALID_ARGUMENT", "delete: ids and filter are mutually exclusive.");
+    }
+    if (filter !== undefined) {
+      const node = filterOf("delete", filter);
+      if (node !== undefined) return this.#writer.removeWhere(node, signal);
+      throw hiveError("INVALID_FILTER", "delete: an empty filter would remove every record.", {
+        hint: "Call clear() to remove everything.",
+      });
+    }
     if (!Array.isArray(ids)) {
       throw hiveError("INVALID_ARGUMENT", `delete: ids must be an array, got ${show(ids)}.`);
     }
@@ -190,17 +207,26 @@ export class Collection<M extends object = Metadata> implements VectorCollection
     await this.#writer.clear(this.#signal("clear", options));
   }
 
-  /** Number of records. */
-  async count(): Promise<number> {
-    this.#state.assertOpen();
+  /** Number of records, or of those that pass a filter. */
+  async count(
+    filter?: FilterInput<M>,
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<number> {
+    const signal = this.#signal("count", options);
+    const node = filterOf("count", filter);
+    if (node !== undefined) return countRecords(this.#state, node, signal);
     return this.#state.data?.store.count ?? 0;
   }
 
   /** All records in order of insertion, as they are at the first step; writes go on meanwhile. */
-  scan(options?: ScanOptions): AsyncIterableIterator<StoredRecord<M>> {
+  scan(options?: ScanOptions<M>): AsyncIterableIterator<StoredRecord<M>> {
     this.#state.assertOpen();
-    checkScan(options);
-    return scanRecords(this.#state, options) as AsyncGenerator<StoredRecord<M>, void, undefined>;
+    checkScan(options as ScanOptions);
+    return scanRecords(this.#state, options as ScanOptions) as AsyncGenerator<
+      StoredRecord<M>,
+      void,
+      undefined
+    >;
   }
 
   /** Figures about records and memory. */
@@ -218,6 +244,8 @@ export class Collection<M extends object = Metadata> implements VectorCollection
       sequence: data?.store.sequence ?? 0,
       segments: native?.segments ?? 0,
       rows: native?.rows ?? 0,
+      columns: data?.columns.count ?? 0,
+      columnBytes: native?.columnBytes ?? 0,
       vectorBytes: native?.hostBytes ?? 0,
       recordBytes: store?.recordBytes ?? 0,
       reservedRecordBytes: store?.reservedBytes ?? 0,
@@ -227,17 +255,21 @@ export class Collection<M extends object = Metadata> implements VectorCollection
   }
 
   /** How a search would be run now, and why. */
-  async explain(options?: ExplainOptions): Promise<SearchPlan> {
+  async explain(options?: ExplainOptions<M>): Promise<SearchPlan> {
     const state = this.#state;
     state.assertOpen();
     checkOptions("explain", options, explainKeys);
     const k = checkInteger("explain", "k", options?.k ?? defaultK, 1, limits.resultEntriesMax);
     const most = limits.resultEntriesMax;
     const queries = checkInteger("explain", "queries", options?.queries ?? 1, 1, most);
+    const filter = filterOf("explain", options?.filter);
     const snapshot = state.data?.acquire();
     if (snapshot === undefined) return state.emptyPlan();
     try {
-      return callNative(() => snapshot.native.explain(queries, k));
+      const check = (): void => state.assertOpen();
+      const selection =
+        filter === undefined ? undefined : await selectRows(snapshot, filter, undefined, check);
+      return callNative(() => snapshot.native.explain(queries, k, selection));
     } finally {
       snapshot.release();
     }

@@ -36,6 +36,7 @@ const table = {
   LIMIT_EXCEEDED: row("InputError", "See limits.ts for the limit and its reason."),
   UNKNOWN_OPTION: row("InputError", "Check the spelling of the option."),
   INVALID_METADATA: row("InputError", "Metadata is JSON plus Date."),
+  INVALID_FILTER: row("InputError", "See docs/filters.md for the operators and their operands."),
   NOT_FOUND: row("InputError", "Check the id, or upsert the record first."),
   ALREADY_EXISTS: row(
     "InputError",

@@ -28,6 +28,32 @@ export {
 } from "./errors.js";
 export * as kit from "./kit.js";
 export type { Durability } from "./store/storage.js";
+export {
+  type FieldCondition,
+  type FieldFilter,
+  type Filter,
+  type FilterFunction,
+  type FilterInput,
+  type FilterRecord,
+  and,
+  contains,
+  containsAll,
+  eq,
+  exists,
+  filterSchema,
+  gt,
+  gte,
+  lt,
+  lte,
+  ne,
+  noneOf,
+  not,
+  oneOf,
+  or,
+  parseFilter,
+  regex,
+  size,
+} from "./filter.js";
 export { limits } from "./limits.js";
 export { type Metric, metrics } from "./result.js";
 export * from "./types.js";

@@ -3,6 +3,7 @@
  * batch, one sync and one commit. Each caller still gets its own answer: when the joined write
  * fails for what one caller gave, the callers are served one by one.
  */
+import type { ColumnBatch } from "./column-batch.js";
 import { HiveGpuError, InputError } from "./errors.js";
 import type { NativeBatch } from "./native-types.js";
 import type { RecordSource } from "./sources.js";
@@ -100,9 +101,9 @@ class JoinedSource implements RecordSource {
     return dimensions!;
   }
 
-  stage(position: number, batch: StoreBatch): string {
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string {
     const at = this.#find(position);
-    return this.#sources[at]!.stage(position - this.#starts[at]!, batch);
+    return this.#sources[at]!.stage(position - this.#starts[at]!, batch, columns);
   }
 
   push(batch: NativeBatch, from: number, to: number): void {

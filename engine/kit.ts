@@ -4,6 +4,7 @@
  */
 export { abortError, throwIfAborted } from "./errors.js";
 export { partMetadata, partText, partVector, partsOf } from "./hits.js";
+export { matches } from "./filter-match.js";
 export { checkId, checkName } from "./ids.js";
 export {
   checkInteger,
@@ -15,6 +16,6 @@ export {
 } from "./options.js";
 export { type RecordContent, decodeRecord, encodeRecord } from "./record-codec.js";
 export { distanceOf, scoreOf } from "./result.js";
-export { type SearchPlanOptions, readSearchOptions } from "./search-options.js";
+export { type SearchPlanOptions, filterOf, readSearchOptions } from "./search-options.js";
 export { Slices } from "./slices.js";
 export { checkFinite, checkVector, copyVector } from "./vectors.js";

@@ -21,6 +21,29 @@ export const limits = Object.freeze({
   /** Values in one record's metadata: bounds the time spent on an object that refers to the same
    * parts again and again, which would unfold to more than the machine can hold. */
   metadataValuesMax: 262_144,
+  /** Nesting of a filter: deep enough for any form, shallow enough for the call stack. */
+  filterDepthMax: 32,
+  /** Conditions of a filter: evaluation time grows with them; many values belong into `$in`. */
+  filterNodesMax: 4096,
+  /** Values in the lists of a filter: they are sorted and copied on the JavaScript thread. */
+  filterValuesMax: 262_144,
+  /** Characters of a path in a filter. */
+  filterPathMax: 4096,
+  /** Characters of a regular expression: its size bounds the time per character of text. */
+  filterRegexMax: 1024,
+  /** Metadata paths with columns: a path costs memory even when few records have it. Other paths
+   * are evaluated on the records. */
+  columnPathsMax: 1024,
+  /** Characters of a path with columns. */
+  columnPathMax: 512,
+  /** Nesting of paths with columns. */
+  columnDepthMax: 8,
+  /** UTF-16 units of a string in a column: longer ones are texts, not labels. */
+  columnStringMax: 256,
+  /** Different strings of one path: the dictionary is a `Map`, which ends at 2^24 entries. */
+  columnStringsMax: 4_194_304,
+  /** Elements of an array in a column. */
+  columnListMax: 1024,
   /** UTF-8 bytes of one record's text and metadata: a record is encoded in one go, and more would
    * hold up the event loop. Split longer documents into passages. */
   recordBytesMax: 16_777_216,

@@ -153,6 +153,7 @@ export interface NativeCollection {
     rows: number;
     liveRows: number;
     hostBytes: number;
+    columnBytes: number;
   };
   close(): void;
 }
@@ -167,6 +168,20 @@ export interface NativeBatch {
   push(data: Float32Array, offset: number, count: number): void;
   /** Appends copies of stored rows, bit by bit. Every row must exist and be live. */
   pushCopies(rows: Float64Array): void;
+  /**
+   * Gives rows of the batch values of a metadata column, copied. positions: counted over all pushed
+   * rows, ascending, above those the column was given before. kind 0: presence alone; 1: numbers;
+   * 2: codes; 3: lists, codes one list after the other and their lengths. Arrays that a kind does
+   * not use are empty.
+   */
+  setColumn(
+    id: number,
+    kind: 0 | 1 | 2 | 3,
+    positions: Uint32Array,
+    numbers: Float64Array,
+    codes: Uint32Array,
+    lengths: Uint32Array,
+  ): void;
   /**
    * Resolves when everything pushed is stored. Rejects with HIVE_NON_FINITE, HIVE_NORM_TOO_LARGE
    * or HIVE_DTYPE_OVERFLOW, details.index counted over all pushed rows; the batch is aborted then.
@@ -212,6 +227,13 @@ export interface NativeExplain {
   reasons: string[];
 }
 
+/** The live rows of a snapshot that pass a filter. */
+export interface NativeSelection {
+  readonly count: number;
+  /** The next of them at or above `fromRow`, ascending, at most `max`. */
+  rowsFrom(fromRow: number, max: number): Float64Array;
+}
+
 /** A frozen view: rows, their order and which of them live. */
 export interface NativeSnapshot {
   readonly liveRows: number;
@@ -228,10 +250,21 @@ export interface NativeSnapshot {
     values: Float32Array,
     rows: Float64Array,
     counts: Uint32Array,
+    selection?: NativeSelection,
   ): boolean;
-  /** Searches on the engine's threads. */
-  search(queries: Float32Array, queryCount: number, k: number): NativeJob;
-  explain(queryCount: number, k: number): NativeExplain;
+  /**
+   * Evaluates a filter program (engine/filter-compile.ts): at once when little has to be read, else
+   * on the engine's threads. rows: lists of rows, ascending, that the program refers to.
+   */
+  select(program: Float64Array, rows: Float64Array[]): NativeSelection | Promise<NativeSelection>;
+  /** Searches on the engine's threads; selection: of this snapshot. */
+  search(
+    queries: Float32Array,
+    queryCount: number,
+    k: number,
+    selection?: NativeSelection,
+  ): NativeJob;
+  explain(queryCount: number, k: number, selection?: NativeSelection): NativeExplain;
   /** The next live rows at or above `fromRow`, ascending, at most `max`. */
   liveRowsFrom(fromRow: number, max: number): Float64Array;
   /** Decoded vectors [rows.length * dimensions]; throws HIVE_INVALID_ARGUMENT for a row that this

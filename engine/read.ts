@@ -1,5 +1,8 @@
 /** Reading records without searching: get, scan. */
 import { hiveError, throwIfAborted } from "./errors.js";
+import type { FilterNode } from "./filter-ast.js";
+import { selectRows } from "./filter-run.js";
+import { filterOf } from "./search-options.js";
 import { partsOf, recordsInSlices } from "./hits.js";
 import { checkId } from "./ids.js";
 import { limits } from "./limits.js";
@@ -10,7 +13,7 @@ import type { CollectionState } from "./state.js";
 import type { ScanOptions, SelectOptions, StoredRecord } from "./types.js";
 
 const getKeys = new Set(["select", "signal"]);
-const scanKeys = new Set(["batchSize", "select", "signal"]);
+const scanKeys = new Set(["batchSize", "select", "signal", "filter"]);
 const defaultBatch = 1000;
 /** Ids looked up in one go: some tenths of a millisecond. */
 const idsAtOnce = 1024;
@@ -82,16 +85,21 @@ export async function* scanRecords(
   const signal = checkSignal("scan", options?.signal);
   const given = options?.batchSize ?? defaultBatch;
   const batchSize = checkInteger("scan", "batchSize", given, 1, limits.kMax);
+  const filter = filterOf("scan", options?.filter);
   throwIfAborted(signal);
   const snapshot = state.data?.acquire();
   if (snapshot === undefined) return;
-  const slices = new Slices(signal, () => state.assertOpen());
+  const check = (): void => state.assertOpen();
+  const slices = new Slices(signal, check);
   try {
+    const selection =
+      filter === undefined ? undefined : await selectRows(snapshot, filter, signal, check);
     let from = 0;
     for (;;) {
       state.assertOpen();
       throwIfAborted(signal);
-      const rows = snapshot.native.liveRowsFrom(from, batchSize);
+      const rows =
+        selection?.rowsFrom(from, batchSize) ?? snapshot.native.liveRowsFrom(from, batchSize);
       if (rows.length === 0) return;
       from = rows.at(-1)! + 1;
       for (const record of await recordsInSlices(snapshot, rows, parts, slices)) {
@@ -112,6 +120,22 @@ export function checkScan(options: ScanOptions | undefined): void {
   partsOf("scan", options?.select);
   checkInteger("scan", "batchSize", options?.batchSize ?? defaultBatch, 1, limits.kMax);
   checkSignal("scan", options?.signal);
+  filterOf("scan", options?.filter);
+}
+
+/** Number of records that pass. */
+export async function countRecords(
+  state: CollectionState,
+  filter: FilterNode,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const snapshot = state.data?.acquire();
+  if (snapshot === undefined) return 0;
+  try {
+    return (await selectRows(snapshot, filter, signal, () => state.assertOpen())).count;
+  } finally {
+    snapshot.release();
+  }
 }
 
 /** Throws for a `get` without ids. */

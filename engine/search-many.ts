@@ -1,9 +1,10 @@
 /** Many queries in one call: jobs of their own, all on one snapshot. */
 import { hiveError, throwIfAborted } from "./errors.js";
+import { selectRows } from "./filter-run.js";
 import { hitsInSlices } from "./hits.js";
 import { limits } from "./limits.js";
 import { fromNative } from "./native-errors.js";
-import type { NativeSearchResult } from "./native-types.js";
+import type { NativeSearchResult, NativeSelection } from "./native-types.js";
 import { show } from "./options.js";
 import { type Metric, distanceOf, scoreOf } from "./result.js";
 import { type SearchPlanOptions, readSearchOptions } from "./search-options.js";
@@ -172,7 +173,9 @@ class ManySearch {
     const snapshot = this.#state.data?.acquire();
     try {
       const wanted = this.#options.k + this.#options.offset;
-      const k = this.#options.k === 0 ? 0 : Math.min(wanted, snapshot?.liveRows ?? 0);
+      const selection = await this.#selection(snapshot);
+      const there = selection?.count ?? snapshot?.liveRows ?? 0;
+      const k = this.#options.k === 0 ? 0 : Math.min(wanted, there);
       const perJob = Math.max(
         1,
         Math.min(
@@ -186,7 +189,7 @@ class ManySearch {
         if (snapshot === undefined || k === 0) {
           await this.#checkAll(block, from, to);
         } else {
-          const result = await this.#job(snapshot, block, from, to - from, k);
+          const result = await this.#job(snapshot, block, from, to - from, k, selection);
           await use(snapshot, result, to - from);
         }
         if (this.#slices.due) await this.#slices.turn();
@@ -194,6 +197,13 @@ class ManySearch {
     } finally {
       snapshot?.release();
     }
+  }
+
+  /** The rows that pass the filter, the same for all queries; undefined without a filter. */
+  async #selection(snapshot: Snapshot | undefined): Promise<NativeSelection | undefined> {
+    const { filter, signal } = this.#options;
+    if (snapshot === undefined || filter === undefined) return undefined;
+    return selectRows(snapshot, filter, signal, () => this.#state.assertOpen());
   }
 
   async #checkAll(block: Float32Array, from: number, to: number): Promise<void> {
@@ -211,13 +221,14 @@ class ManySearch {
     from: number,
     count: number,
     k: number,
+    selection: NativeSelection | undefined,
   ): Promise<NativeSearchResult> {
     const { signal } = this.#options;
     throwIfAborted(signal);
     this.#state.assertOpen();
     let cancel: (() => void) | undefined;
     try {
-      const job = snapshot.native.search(block, count, k);
+      const job = snapshot.native.search(block, count, k, selection);
       cancel = (): void => job.cancel();
       signal?.addEventListener("abort", cancel, { once: true });
       return await job.promise;

@@ -1,5 +1,7 @@
 /** Reads the options of a search. Runs on every search, so it walks the object once. */
 import { hiveError, throwIfAborted } from "./errors.js";
+import type { FilterNode } from "./filter-ast.js";
+import { readFilter } from "./filter-parse.js";
 import { defaultParts, partsOf } from "./hits.js";
 import { limits } from "./limits.js";
 import { checkInteger, checkOptions, checkSignal, checkWord, show } from "./options.js";
@@ -12,9 +14,13 @@ export interface SearchPlanOptions {
   parts: number;
   signal: AbortSignal | undefined;
   arrays: boolean;
+  /** Undefined when everything passes. */
+  filter: FilterNode | undefined;
+  /** A filter was given, if only an empty one. */
+  hasFilter: boolean;
 }
 
-const searchKeys = new Set(["k", "offset", "minScore", "select", "signal"]);
+const searchKeys = new Set(["k", "offset", "minScore", "select", "signal", "filter"]);
 const manyKeys = new Set([...searchKeys, "output"]);
 const defaultK = 10;
 
@@ -33,6 +39,8 @@ export function readSearchOptions(
     parts: defaultParts,
     signal: undefined,
     arrays: false,
+    filter: undefined,
+    hasFilter: false,
   };
   if (given === undefined) return out;
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
@@ -77,6 +85,10 @@ function readOption(
     case "signal":
       out.signal = checkSignal(where, value);
       return;
+    case "filter":
+      out.filter = filterOf(where, value);
+      out.hasFilter = value !== null;
+      return;
     case "output":
       if (where === "search") checkOptions(where, options, searchKeys);
       out.arrays = checkWord(where, "output", value, ["hits", "arrays"]) === "arrays";
@@ -84,6 +96,13 @@ function readOption(
     default:
       checkOptions(where, options, where === "search" ? searchKeys : manyKeys);
   }
+}
+
+/** The tree of a filter; undefined when there is none, or it is empty. */
+export function filterOf(where: string, given: unknown): FilterNode | undefined {
+  if (given === undefined || given === null) return undefined;
+  const node = readFilter(given, `${where}: filter`);
+  return node.kind === "true" ? undefined : node;
 }
 
 function tooMany(where: string, { k, offset }: SearchPlanOptions): Error {

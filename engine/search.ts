@@ -3,10 +3,13 @@ import { type Answer, Batcher } from "./batcher.js";
 import { hiveError, throwIfAborted } from "./errors.js";
 import { type HitRange, hitsInSlices, hitsNow } from "./hits.js";
 import { checkId } from "./ids.js";
+import { filteredJob, listPassing } from "./filtered-search.js";
+import { selectRows } from "./filter-run.js";
 import { checkOptions, show } from "./options.js";
 import { fromNative } from "./native-errors.js";
 import { type SearchPlanOptions, readSearchOptions } from "./search-options.js";
 import { Slices } from "./slices.js";
+import type { NativeSelection } from "./native-types.js";
 import type { Snapshot } from "./snapshot.js";
 import type { CollectionState } from "./state.js";
 import type { Hit } from "./types.js";
@@ -51,12 +54,15 @@ export class Searcher {
     state.assertOpen();
     const options = readSearchOptions("search", given);
     const { data } = state;
+    // Only with a filter: a vector that is undefined by mistake must not list the collection.
+    if (query === undefined && options.hasFilter) return listPassing(state, options);
     const vector = this.#vectorOf(query);
     const k = options.k + options.offset;
     if (data === undefined || options.k === 0 || data.store.count === 0) {
       checkFinite(vector, queryName);
       return [];
     }
+    if (options.filter !== undefined) return this.#filtered(vector.slice(), options);
     if (this.#batcher.idle) {
       const snapshot = data.acquire();
       try {
@@ -70,16 +76,41 @@ export class Searcher {
     return answer === undefined ? [] : this.#hitsOf(answer, options);
   }
 
+  /** The nearest among the records that pass. */
+  async #filtered(vector: Float32Array, options: SearchPlanOptions): Promise<Hit[]> {
+    const state = this.#state;
+    const snapshot = state.data!.acquire();
+    try {
+      const { signal } = options;
+      const check = (): void => state.assertOpen();
+      const selection = await selectRows(snapshot, options.filter!, signal, check);
+      const k = Math.min(options.k + options.offset, selection.count);
+      if (k === 0) {
+        checkFinite(vector, queryName);
+        return [];
+      }
+      const hits = this.#inline(snapshot, vector, k, options, selection);
+      if (hits !== undefined) return await hits;
+      const result = await filteredJob(snapshot, vector, k, selection, signal, check);
+      const answer = { snapshot: snapshot.retain(), result, offset: 0, count: result.counts[0]! };
+      return await this.#hitsOf(answer, options);
+    } finally {
+      snapshot.release();
+    }
+  }
+
   /** Hits, or undefined when the search is for the engine's threads. */
   #inline(
     snapshot: Snapshot,
     vector: Float32Array,
     k: number,
     options: SearchPlanOptions,
+    selection?: NativeSelection,
   ): Hit[] | Promise<Hit[]> | undefined {
     growScratch(k);
     try {
-      if (!snapshot.native.trySearchInline(vector, 1, k, values, rows, counts)) return undefined;
+      const { native } = snapshot;
+      if (!native.trySearchInline(vector, 1, k, values, rows, counts, selection)) return undefined;
     } catch (error) {
       throw fromNative(error, () => ({ name: queryName(), details: {} }));
     }

@@ -3,6 +3,7 @@
  * hit never pairs an old score with a new record. Snapshots are shared between the searches that
  * start between two writes, and counted.
  */
+import { Columns } from "./columns.js";
 import type { NativeCollection, NativeSnapshot } from "./native-types.js";
 import type { RecordStore } from "./store/store.js";
 
@@ -42,6 +43,8 @@ export class Snapshot {
 export class CollectionData {
   readonly native: NativeCollection;
   readonly store: RecordStore;
+  /** Metadata paths that filters need no records for. */
+  readonly columns = new Columns();
   /** Added to native rows, so that rows are never reused after `clear`. */
   readonly rowBase: number;
   /** Elements per vector. */

@@ -1,5 +1,6 @@
 /** Records on their way into a collection, given as an array or as columns. */
 import { randomUUID } from "node:crypto";
+import type { ColumnBatch } from "./column-batch.js";
 import { hiveError } from "./errors.js";
 import { checkId, recordName } from "./ids.js";
 import type { NativeBatch } from "./native-types.js";
@@ -21,7 +22,7 @@ export interface RecordSource {
   /** Elements per vector when the collection does not say; the first record decides. */
   dimensions(fixed: number | undefined): number;
   /** Checks record i, stages it and returns its id. */
-  stage(position: number, batch: StoreBatch): string;
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string;
   /** Hands the vectors [from, to) over; the caller keeps that below `maxPush` vectors. */
   push(batch: NativeBatch, from: number, to: number): void;
   readonly maxPush: number;
@@ -66,7 +67,7 @@ class RecordsSource implements RecordSource {
     return this.#dimensions;
   }
 
-  stage(position: number, batch: StoreBatch): string {
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string {
     const record = this.#record(position);
     const { id = randomUUID() } = record;
     checkId(id, () => `upsert: the id of record ${position}`);
@@ -77,6 +78,7 @@ class RecordsSource implements RecordSource {
     );
     const name = (): string => `upsert: ${this.name(position)}`;
     batch.add(id, encodeRecord(record.text, record.metadata, name));
+    columns.add(batch.size - 1, record.metadata);
     return id;
   }
 
@@ -162,7 +164,7 @@ class ColumnsSource implements RecordSource {
     return dimensions;
   }
 
-  stage(position: number, batch: StoreBatch): string {
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string {
     const { ids, texts, metadatas } = this.#columns;
     let id: string;
     if (ids === undefined) {
@@ -179,6 +181,7 @@ class ColumnsSource implements RecordSource {
         ? ""
         : encodeRecord(text, metadata, () => `upsert: ${this.name(position)}`);
     batch.add(id, json);
+    columns.add(batch.size - 1, metadata);
     return id;
   }
 

@@ -1,5 +1,6 @@
 /** Public shapes of records, hits and options. */
 import type { NativeDtype, NativeExplain } from "./native-types.js";
+import type { FilterInput } from "./filter.js";
 import type { Metric } from "./result.js";
 import type { VectorInput } from "./vectors.js";
 
@@ -86,7 +87,9 @@ export interface SelectOptions {
 }
 
 /** Options of `search`. */
-export interface SearchOptions extends SelectOptions {
+export interface SearchOptions<M extends object = Metadata> extends SelectOptions {
+  /** Only records that pass are compared; the k best of them are found, however few they are. */
+  filter?: FilterInput<M> | undefined;
   /** Hits wanted, 0 to 16 384; default 10. More than there are records returns all. */
   k?: number | undefined;
   /** Nearest records to skip; k + offset is at most 16 384. Default 0. */
@@ -96,7 +99,7 @@ export interface SearchOptions extends SelectOptions {
 }
 
 /** Options of `searchMany`. */
-export interface SearchManyOptions extends SearchOptions {
+export interface SearchManyOptions<M extends object = Metadata> extends SearchOptions<M> {
   /** "hits" (default): one array of hits per query. "arrays": typed arrays; allows a larger k. */
   output?: "hits" | "arrays" | undefined;
 }
@@ -115,13 +118,17 @@ export interface SearchArrays {
 }
 
 /** Options of `scan`. */
-export interface ScanOptions extends SelectOptions {
+export interface ScanOptions<M extends object = Metadata> extends SelectOptions {
+  /** Only records that pass. */
+  filter?: FilterInput<M> | undefined;
   /** Records fetched at a time; default 1000, 1 to 16 384. */
   batchSize?: number | undefined;
 }
 
 /** Options of `explain`. */
-export interface ExplainOptions {
+export interface ExplainOptions<M extends object = Metadata> {
+  /** Evaluated to say how a search with it would be run. */
+  filter?: FilterInput<M> | undefined;
   /** Default 10. */
   k?: number | undefined;
   /** Queries searched together; default 1. */
@@ -153,6 +160,10 @@ export interface CollectionStats {
   segments: number;
   /** Rows held, replaced and deleted ones included. */
   rows: number;
+  /** Metadata columns, one per path and type. */
+  columns: number;
+  /** Memory of their values, bytes. */
+  columnBytes: number;
   /** Host memory of vectors, bytes. */
   vectorBytes: number;
   /** Text and metadata in use, bytes. */

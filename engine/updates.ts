@@ -3,9 +3,7 @@ import { hiveError } from "./errors.js";
 import { checkId } from "./ids.js";
 import { checkOptions, show } from "./options.js";
 import { encodeRecord } from "./record-codec.js";
-import type { CollectionData } from "./snapshot.js";
 import { IdMap } from "./store/id-map.js";
-import type { StoreBatch } from "./store/store.js";
 import type { RecordUpdate, WriteOptions } from "./types.js";
 import type { Write } from "./write.js";
 
@@ -18,9 +16,10 @@ const updateKeys = new Set(["id", "text", "metadata"]);
 /** Later entries of the same id change what earlier ones made of it. */
 export async function fillUpdates(
   updates: readonly RecordUpdate<object>[],
-  { data, native, batch, slices }: Write,
+  write: Write,
   options: WriteOptions,
 ): Promise<void> {
+  const { native, slices } = write;
   const count = updates.length;
   const last = new IdMap(count);
   const earlier = new Map<number, number>();
@@ -34,7 +33,7 @@ export async function fillUpdates(
   for (let i = 0; i < count; i++) {
     const { id } = updates[i]!;
     if (last.get(id) !== i) continue;
-    rows.push(stageUpdate(data, batch, id, i, mergedUpdate(updates, earlier, i)));
+    rows.push(stageUpdate(write, id, i, mergedUpdate(updates, earlier, i)));
     if (rows.length === copiesPerPush) {
       native.pushCopies(Float64Array.from(rows));
       rows = [];
@@ -62,8 +61,7 @@ export function checkUpdate(entry: unknown, index: number): string {
 
 /** Stages the changed record and returns the row whose vector it keeps. */
 function stageUpdate(
-  data: CollectionData,
-  batch: StoreBatch,
+  { data, batch, columns }: Write,
   id: string,
   index: number,
   change: { text: unknown; metadata: unknown },
@@ -80,6 +78,7 @@ function stageUpdate(
     id,
     encodeRecord(text, metadata, () => `update: entry ${index}`),
   );
+  columns.add(batch.size - 1, metadata);
   return row;
 }
 

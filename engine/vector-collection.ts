@@ -1,4 +1,5 @@
 /** What adapters need of a collection, so that they work on any that answers like the engine's. */
+import type { FilterInput } from "./filter.js";
 import type { Metric } from "./result.js";
 import type {
   ColumnsInput,
@@ -33,24 +34,24 @@ export interface VectorCollection<M extends object = Metadata> {
   ): Promise<string[]>;
 
   /** The k records closest to a vector, or to a stored record's, best first. */
-  search(query: VectorInput | { id: string }, options?: SearchOptions): Promise<Hit<M>[]>;
+  search(query: VectorInput | { id: string }, options?: SearchOptions<M>): Promise<Hit<M>[]>;
 
   /** The record with that id, or undefined; for an array, one entry per id, in order. */
   get(id: string, options?: SelectOptions): Promise<StoredRecord<M> | undefined>;
   get(ids: readonly string[], options?: SelectOptions): Promise<(StoredRecord<M> | undefined)[]>;
 
-  /** Removes records and says how many were there. */
+  /** Removes records, by id or by filter, and says how many were there. */
   delete(
-    what: { ids: readonly string[] },
+    what: { ids: readonly string[] } | { filter: FilterInput<M> },
     options?: { signal?: AbortSignal | undefined },
   ): Promise<number>;
 
   /** Removes all records; the collection stays. */
   clear(options?: { signal?: AbortSignal | undefined }): Promise<void>;
 
-  /** Number of records. */
-  count(): Promise<number>;
+  /** Number of records, or of those that pass a filter. */
+  count(filter?: FilterInput<M>): Promise<number>;
 
   /** All records, in order of insertion. */
-  scan(options?: ScanOptions): AsyncIterableIterator<StoredRecord<M>>;
+  scan(options?: ScanOptions<M>): AsyncIterableIterator<StoredRecord<M>>;
 }

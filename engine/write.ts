@@ -1,4 +1,5 @@
 /** What the steps of one write share. */
+import type { ColumnBatch } from "./column-batch.js";
 import type { NativeBatch } from "./native-types.js";
 import type { Slices } from "./slices.js";
 import type { CollectionData } from "./snapshot.js";
@@ -9,5 +10,7 @@ export interface Write {
   readonly data: CollectionData;
   readonly native: NativeBatch;
   readonly batch: StoreBatch;
+  /** Takes the metadata of every record that is pushed. */
+  readonly columns: ColumnBatch;
   readonly slices: Slices;
 }

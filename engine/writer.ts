@@ -3,7 +3,10 @@
  * threads, then publish everything in one synchronous step. A write that fails or is aborted
  * leaves nothing behind.
  */
+import { ColumnBatch } from "./column-batch.js";
 import { hiveError, throwIfAborted } from "./errors.js";
+import type { FilterNode } from "./filter-ast.js";
+import { rowsOf, selectRows } from "./filter-run.js";
 import { checkId } from "./ids.js";
 import { limits } from "./limits.js";
 import { type VectorNamer, fromNative } from "./native-errors.js";
@@ -108,6 +111,19 @@ export class Writer {
     }, signal);
   }
 
+  /** Removes the records that pass, as they are when the write's turn has come. */
+  removeWhere(filter: FilterNode, signal: AbortSignal | undefined): Promise<number> {
+    this.#join = undefined;
+    return this.#queue.run(async () => {
+      this.#begin(signal);
+      const { data } = this.#state;
+      if (data === undefined) return { value: 0 };
+      const fill: Fill<number> = (write) =>
+        fillPassing(filter, write, signal, () => this.#state.assertOpen());
+      return this.#write(data, 0, { signal }, fill);
+    }, signal);
+  }
+
   clear(signal: AbortSignal | undefined): Promise<void> {
     this.#join = undefined;
     return this.#queue.run(async () => {
@@ -134,10 +150,12 @@ export class Writer {
     const slices = new Slices(signal, () => state.assertOpen());
     const native = startBatch(data);
     const batch = data.store.begin(expected);
-    const write: Write = { data, native, batch, slices };
+    const columns = new ColumnBatch(data.columns);
+    const write: Write = { data, native, batch, columns, slices };
     let value: T;
     try {
       value = await fill(write);
+      await columns.flush(native, batch, slices);
       const range = native.tryFinish() ?? (await native.finish());
       throwIfAborted(signal);
       state.assertFits(data);
@@ -213,13 +231,13 @@ function nameVector(
 
 async function fillFrom(
   source: RecordSource,
-  { native, batch, slices }: Write,
+  { native, batch, columns, slices }: Write,
   options: WriteOptions,
 ): Promise<string[]> {
   const { count } = source;
   const ids: string[] = [];
   for (let i = 0; i < count; i++) {
-    ids.push(source.stage(i, batch));
+    ids.push(source.stage(i, batch, columns));
     if (i % stride === stride - 1 && slices.due) await slices.turn();
   }
   const { maxPush } = source;
@@ -242,6 +260,25 @@ async function fillFrom(
 function endOfRun(batch: StoreBatch, from: number, to: number): number {
   for (let i = from; i < to; i++) if (batch.isVoid(i)) return i;
   return to;
+}
+
+async function fillPassing(
+  filter: FilterNode,
+  { data, batch, slices }: Write,
+  signal: AbortSignal | undefined,
+  check: () => void,
+): Promise<number> {
+  const snapshot = data.acquire();
+  try {
+    let removed = 0;
+    for (const rows of rowsOf(await selectRows(snapshot, filter, signal, check))) {
+      for (const row of rows) if (batch.remove(row)) removed++;
+      if (slices.due) await slices.turn();
+    }
+    return removed;
+  } finally {
+    snapshot.release();
+  }
 }
 
 async function fillRemovals(

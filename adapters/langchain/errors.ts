@@ -15,14 +15,6 @@ export function unknownOption(where: string, names: readonly string[], known: re
   return new InputError("UNKNOWN_OPTION", message, { details });
 }
 
-/** The error of a metadata filter, until filters exist. */
-export function filterRefused(method: string): InputError {
-  return new InputError("NOT_SUPPORTED", `${method}: metadata filters are not supported yet.`, {
-    hint: "A filter is never ignored. Leave it out, or keep one collection per group of records.",
-    details: { option: "filter" },
-  });
-}
-
 /** `"a", "b"` */
 export function quoteAll(names: readonly string[]): string {
   return names.map((name) => JSON.stringify(name)).join(", ");

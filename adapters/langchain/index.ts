@@ -3,10 +3,10 @@
  * and the engine's, with no search, storage or ranking of its own.
  */
 export { HiveVectorStore } from "./vector-store.js";
+export { HiveTranslator, type HiveFilterType } from "./filter.js";
 export type {
   HiveAddOptions,
   HiveDeleteParams,
-  HiveFilterType,
   HiveMmrOptions,
   HiveSearchOptions,
   HiveVectorStoreOptions,

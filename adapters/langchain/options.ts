@@ -11,13 +11,8 @@ import type {
   VectorCollection,
   WriteProgress,
 } from "hive-gpu";
-import { filterRefused, invalidArgument, quoteAll, unknownOption } from "./errors.js";
-
-/**
- * The filter type of the store. Nothing can be passed yet: a filter is refused by the compiler, and
- * at run time with an error. The type widens when filters exist.
- */
-export type HiveFilterType = never;
+import { invalidArgument, quoteAll, unknownOption } from "./errors.js";
+import { engineFilter, type HiveFilterType } from "./filter.js";
 
 /**
  * Where the records live. `{}` is a private in-memory database and `{ path }` one in a folder,
@@ -59,10 +54,12 @@ export interface HiveAddOptions {
   onProgress?: ((progress: WriteProgress) => void) | undefined;
 }
 
-/** What `delete` takes: the ids to remove, or `deleteAll` for every record. Never both. */
+/** What `delete` takes: one of ids, a filter, or `deleteAll` for every record. */
 export interface HiveDeleteParams {
   /** Ids to remove; unknown ones are fine. */
   ids?: readonly string[] | undefined;
+  /** Removes what passes; an empty filter is refused. */
+  filter?: HiveFilterType | undefined;
   /** Removes every record and keeps the collection. */
   deleteAll?: boolean | undefined;
   signal?: AbortSignal | undefined;
@@ -124,25 +121,31 @@ export function readAddOptions(
   return { ...bag, ids } as HiveAddOptions;
 }
 
-/** Reads the parameters of `delete`; exactly one of `ids` and `deleteAll: true` must be there. */
-export function readDeleteParams(params: unknown): HiveDeleteParams {
+/** Reads the parameters of `delete`; exactly one of `ids`, `filter` and `deleteAll: true`
+ * must be there. */
+export function readDeleteParams(params: unknown) {
   const known = ["ids", "deleteAll", "filter", "signal"];
   const { ids, deleteAll, filter, signal } = readBag(params ?? {}, "delete", known);
-  if (filter !== undefined) throw filterRefused("delete");
   if (deleteAll !== undefined && typeof deleteAll !== "boolean") {
     throw invalidArgument("delete: deleteAll must be true or false.", "Pass { deleteAll: true }.");
   }
   if (ids !== undefined && !Array.isArray(ids)) throw notAnArrayOfIds("delete");
-  if (ids !== undefined && deleteAll === true) {
-    throw invalidArgument("delete: ids and deleteAll are mutually exclusive.", "Pass one of them.");
+  const given = [ids !== undefined, filter !== undefined, deleteAll === true].filter(Boolean);
+  if (given.length > 1) {
+    const message = "delete: ids, filter and deleteAll are mutually exclusive.";
+    throw invalidArgument(message, "Pass one of them.");
   }
-  if (ids === undefined && deleteAll !== true) {
+  if (given.length === 0) {
     throw invalidArgument(
-      "delete: neither ids nor deleteAll was given.",
-      "Pass { ids: [...] }, or { deleteAll: true } to remove every record.",
+      "delete: neither ids nor filter nor deleteAll was given.",
+      "Pass { ids: [...] } or { filter: {...} }, or { deleteAll: true } to remove every record.",
     );
   }
-  return { ids: ids as string[] | undefined, deleteAll, signal: signal as AbortSignal };
+  return {
+    ids: ids as string[] | undefined,
+    filter: engineFilter(filter, "delete"),
+    signal: signal as AbortSignal | undefined,
+  };
 }
 
 /** Reads the options of `maxMarginalRelevanceSearch` and fills in the defaults. */
@@ -150,7 +153,6 @@ export function readMmrOptions(options: unknown) {
   const method = "maxMarginalRelevanceSearch";
   const known = ["k", "fetchK", "lambda", "filter", "signal"];
   const bag = readBag(options ?? {}, method, known);
-  refuseFilter(bag["filter"], method);
   const lambda = bag["lambda"] ?? 0.5;
   if (typeof lambda !== "number" || !(lambda >= 0 && lambda <= 1)) {
     throw invalidArgument(
@@ -163,6 +165,7 @@ export function readMmrOptions(options: unknown) {
     k: readCount(bag["k"] ?? 4, method, "k"),
     fetchK: readCount(bag["fetchK"] ?? 20, method, "fetchK"),
     lambda,
+    filter: engineFilter(bag["filter"], method),
     signal: bag["signal"] as AbortSignal | undefined,
   };
 }
@@ -180,13 +183,6 @@ function readCount(value: unknown, method: string, option: string): number {
     "Pass how many documents to return; fewer come back when the collection holds fewer.",
     { option, value },
   );
-}
-
-/** Refuses every filter that selects something. An empty one, `{}`, selects everything. */
-export function refuseFilter(filter: unknown, method: string): void {
-  if (filter === undefined || filter === null) return;
-  const isBag = typeof filter === "object" && Object.getPrototypeOf(filter) === Object.prototype;
-  if (!isBag || Object.keys(filter).length > 0) throw filterRefused(method);
 }
 
 /** Refuses what is not a list, and lists that belong together and differ in length. */

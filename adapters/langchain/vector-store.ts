@@ -4,7 +4,9 @@ import type { EmbeddingsInterface } from "@langchain/core/embeddings";
 import { maximalMarginalRelevance } from "@langchain/core/utils/math";
 import { VectorStore } from "@langchain/core/vectorstores";
 import type { Collection, VectorCollection } from "hive-gpu";
+import { toDocument } from "./document.js";
 import { invalidArgument } from "./errors.js";
+import { engineFilter, type HiveFilterType } from "./filter.js";
 import { CollectionHandle } from "./handle.js";
 import {
   readAddOptions,
@@ -12,12 +14,10 @@ import {
   readMmrOptions,
   readSearchOptions,
   readStoreOptions,
-  refuseFilter,
   refuseLengths,
   refuseNoEmbeddings,
   type HiveAddOptions,
   type HiveDeleteParams,
-  type HiveFilterType,
   type HiveMmrOptions,
   type HiveSearchOptions,
   type HiveVectorStoreOptions,
@@ -102,14 +102,16 @@ export class HiveVectorStore extends VectorStore {
   }
 
   /**
-   * Removes documents: `{ ids }`, of which unknown ones are fine, or `{ deleteAll: true }`.
-   * Anything else is refused, so that a mistake cannot empty the store.
+   * Removes documents: `{ ids }`, of which unknown ones are fine, `{ filter }`, or
+   * `{ deleteAll: true }`. Anything else is refused, an empty filter too, so that a mistake cannot
+   * empty the store.
    */
   override async delete(params?: HiveDeleteParams): Promise<void> {
-    const { ids, signal } = readDeleteParams(params);
+    const { ids, filter, signal } = readDeleteParams(params);
     const collection = await this.collection();
-    if (ids === undefined) await collection.clear({ signal });
-    else await collection.delete({ ids }, { signal });
+    if (ids !== undefined) await collection.delete({ ids }, { signal });
+    else if (filter !== undefined) await collection.delete({ filter }, { signal });
+    else await collection.clear({ signal });
   }
 
   /** The stored documents with these ids, in the order of the ids; unknown ids are left out. */
@@ -124,7 +126,8 @@ export class HiveVectorStore extends VectorStore {
 
   /**
    * The `k` documents closest to a vector, with their scores, best first; all of them when the
-   * store holds fewer. A store without documents answers `[]`.
+   * store holds fewer. With a filter, exactly the `k` closest of those that pass. A store without
+   * documents answers `[]`.
    */
   override async similaritySearchVectorWithScore(
     query: number[],
@@ -133,10 +136,10 @@ export class HiveVectorStore extends VectorStore {
     options?: HiveSearchOptions,
   ): Promise<[Document, number][]> {
     const method = "similaritySearchVectorWithScore";
-    refuseFilter(filter, method);
     const { signal } = readSearchOptions(options, method);
+    const chosen = engineFilter(filter, method);
     const collection = await this.collection();
-    const hits = await collection.search(query, { k, signal });
+    const hits = await collection.search(query, { k, filter: chosen, signal });
     return hits.map((hit) => [toDocument(hit), hit.score]);
   }
 
@@ -149,11 +152,11 @@ export class HiveVectorStore extends VectorStore {
     options: HiveMmrOptions,
     _callbacks?: unknown,
   ): Promise<Document[]> {
-    const { k, fetchK, lambda, signal } = readMmrOptions(options);
+    const { k, fetchK, lambda, filter, signal } = readMmrOptions(options);
     const vector = await this.embeddings.embedQuery(query);
     const collection = await this.collection();
     const select = ["text", "metadata", "vector"] as const;
-    const hits = await collection.search(vector, { k: fetchK, select, signal });
+    const hits = await collection.search(vector, { k: fetchK, filter, select, signal });
     const candidates = hits.map((hit) => [...hit.vector!]);
     const chosen = maximalMarginalRelevance(vector, candidates, lambda, k);
     return chosen.map((index) => toDocument(hits[index]!));
@@ -275,14 +278,4 @@ function readText(document: DocumentInterface, index: number): string {
     "Pass Documents, or objects with pageContent and metadata.",
     { index },
   );
-}
-
-interface StoredContent {
-  id: string;
-  text?: string;
-  metadata?: Record<string, unknown>;
-}
-
-function toDocument({ id, text, metadata }: StoredContent): Document {
-  return new Document({ id, pageContent: text ?? "", metadata: metadata ?? {} });
 }

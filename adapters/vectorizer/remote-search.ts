@@ -33,6 +33,13 @@ export interface SearchRequest {
 
 type FullRecord = StoredRecord & { vector: Float32Array };
 
+type FilterTree = ReturnType<typeof kit.filterOf>;
+
+/** A filter as a function on records; the server has no filters, so it runs here. */
+export function passesOf(filter: FilterTree): ((record: StoredRecord) => boolean) | undefined {
+  return filter === undefined ? undefined : (record) => kit.matches(filter, record);
+}
+
 /** With a filter, this many times the wanted hits are asked for first, and again when too few pass. */
 const overfetch = 4;
 /** Hits that decide whether the server's scores follow the metric. */

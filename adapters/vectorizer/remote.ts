@@ -1,6 +1,7 @@
 /** A collection of a running server behind the engine's interface. */
 import {
   type ColumnsInput,
+  type FilterInput,
   type Hit,
   hiveError,
   kit,
@@ -24,7 +25,7 @@ import { serverIdsOf } from "./id-codec.js";
 import { aFunction, having, readOptions } from "./options.js";
 import { pointsOf } from "./points.js";
 import { f32Of, outgoingPoints, recordOfPoint, selectParts } from "./records.js";
-import { RemoteSearch } from "./remote-search.js";
+import { passesOf, RemoteSearch } from "./remote-search.js";
 import { RemoteWriter, throwFailures } from "./remote-write.js";
 import { noCollection, scrollPoints } from "./scroll.js";
 
@@ -67,7 +68,7 @@ const schema = z.strictObject({
 /** Options with defaults filled in. */
 export type RemoteSettings = z.output<typeof schema>;
 
-const scanKeys = new Set(["batchSize", "select", "signal"]);
+const scanKeys = new Set(["batchSize", "select", "signal", "filter"]);
 const getKeys = new Set(["select", "signal"]);
 const writeKeys = new Set(["signal", "onProgress"]);
 const signalKeys = new Set(["signal"]);
@@ -156,7 +157,7 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
   }
 
   /** See `Collection.search`. */
-  async search(query: VectorInput | { id: string }, options?: SearchOptions): Promise<Hit<M>[]> {
+  async search(query: VectorInput | { id: string }, options?: SearchOptions<M>): Promise<Hit<M>[]> {
     const read = kit.readSearchOptions("search", options);
     const { signal, k, offset, minScore, parts } = read;
     const info = await this.info({ signal });
@@ -164,7 +165,15 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
     if (info === undefined) return [];
     const { client, name, textKey, exact, pageSize } = this.#settings;
     const target = { ...info, client, name, textKey, exact, pageSize };
-    const request = { query: vector, k, offset, minScore, parts, signal, passes: undefined };
+    const request = {
+      query: vector,
+      k,
+      offset,
+      minScore,
+      parts,
+      signal,
+      passes: passesOf(read.filter),
+    };
     return (await this.#search.search(target, request)) as Hit<M>[];
   }
 
@@ -221,7 +230,12 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
     );
   }
 
-  async count(): Promise<number> {
+  async count(filter?: FilterInput<M>): Promise<number> {
+    if (kit.filterOf("count", filter) !== undefined) {
+      let count = 0;
+      for await (const record of this.scan({ filter, select: [] })) if (record.id !== "") count++;
+      return count;
+    }
     return (await this.info())?.count ?? 0;
   }
 
@@ -229,10 +243,11 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
    * All records in the server's order: that of first insertion. It is not one moment's state: what
    * is written meanwhile may or may not be seen.
    */
-  async *scan(options?: ScanOptions): AsyncIterableIterator<StoredRecord<M>> {
+  async *scan(options?: ScanOptions<M>): AsyncIterableIterator<StoredRecord<M>> {
     kit.checkOptions("scan", options, scanKeys);
     const parts = kit.partsOf("scan", options?.select);
     const signal = kit.checkSignal("scan", options?.signal);
+    const passes = passesOf(kit.filterOf("scan", options?.filter));
     const batch = options?.batchSize ?? this.#settings.pageSize;
     kit.checkInteger("scan", "batchSize", batch, 1, limits.kMax);
     kit.throwIfAborted(signal);
@@ -240,7 +255,8 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
       for (const point of pointsOf(block)) {
         kit.throwIfAborted(signal);
         const record = recordOfPoint(point, this.#settings.textKey);
-        yield selectParts(record, parts) as StoredRecord<M>;
+        if (passes === undefined || passes(record))
+          yield selectParts(record, parts) as StoredRecord<M>;
       }
     }
   }

@@ -132,6 +132,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
     environment->snapshot = Napi::Persistent(SnapshotObject::define(env));
     environment->log = Napi::Persistent(LogObject::define(env));
     environment->log_batch = Napi::Persistent(LogBatchObject::define(env));
+    environment->selection = Napi::Persistent(SelectionObject::define(env));
     if (napi_set_instance_data(env, environment.get(), delete_environment, nullptr) != napi_ok) {
       throw Failure("INTERNAL", "The environment refused instance data.");
     }

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "objects.h"
 
 namespace hive::addon {
@@ -72,6 +75,7 @@ Napi::Value CollectionObject::stats(const Napi::CallbackInfo& info) {
     out.Set("rows", number(env, stats.rows));
     out.Set("liveRows", number(env, stats.live_rows));
     out.Set("hostBytes", number(env, stats.host_bytes));
+    out.Set("columnBytes", number(env, stats.column_bytes));
     return out;
   });
 }
@@ -88,6 +92,7 @@ Napi::Function BatchObject::define(Napi::Env env) {
   return DefineClass(env, "NativeBatch",
                      {InstanceMethod<&BatchObject::push>("push"),
                       InstanceMethod<&BatchObject::push_copies>("pushCopies"),
+                      InstanceMethod<&BatchObject::set_column>("setColumn"),
                       InstanceMethod<&BatchObject::finish>("finish"),
                       InstanceMethod<&BatchObject::try_finish>("tryFinish"),
                       InstanceMethod<&BatchObject::commit>("commit"),
@@ -129,6 +134,32 @@ Napi::Value BatchObject::push(const Napi::CallbackInfo& info) {
 Napi::Value BatchObject::push_copies(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     batch().push_copies(rows_arg(info, 0, "rows"));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value BatchObject::set_column(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto id = static_cast<uint32_t>(integer_arg(info, 0, "id", ~0u));
+    ColumnValues values;
+    values.kind = static_cast<ColumnKind>(integer_arg(info, 1, "kind", 3));
+    values.positions = integers_arg(info, 2, "positions");
+    const Napi::Float64Array numbers = doubles_arg(info, 3, "numbers");
+    values.numbers.assign(numbers.Data(), numbers.Data() + numbers.ElementLength());
+    values.codes = integers_arg(info, 4, "codes");
+    values.lengths = integers_arg(info, 5, "lengths");
+    const size_t count = values.positions.size();
+    uint64_t listed = 0;
+    for (const uint32_t length : values.lengths) listed += length;
+    const bool fits = values.kind == ColumnKind::kPresence ? true
+                      : values.kind == ColumnKind::kNumber ? values.numbers.size() == count
+                      : values.kind == ColumnKind::kCode   ? values.codes.size() == count
+                                                           : values.lengths.size() == count &&
+                                                               listed == values.codes.size();
+    const bool finite = std::all_of(values.numbers.begin(), values.numbers.end(),
+                                    [](double x) { return std::isfinite(x); });
+    if (!fits || !finite) throw Failure("INVALID_ARGUMENT", "native: the values of a column are wrong.");
+    batch().set_column(id, std::move(values));
     return info.Env().Undefined();
   });
 }

@@ -173,8 +173,11 @@ Napi::Float64Array doubles_arg(const Napi::CallbackInfo& info, size_t index, con
   return info[index].As<Napi::Float64Array>();
 }
 
-std::vector<uint64_t> rows_arg(const Napi::CallbackInfo& info, size_t index, const char* name) {
-  const Napi::Float64Array array = doubles_arg(info, index, name);
+std::vector<uint64_t> rows_of(const Napi::Value& value, const char* name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+    throw bad_argument(name, "a Float64Array");
+  }
+  const auto array = value.As<Napi::Float64Array>();
   std::vector<uint64_t> rows(array.ElementLength());
   for (size_t i = 0; i < rows.size(); ++i) {
     const double row = array[i];
@@ -184,6 +187,19 @@ std::vector<uint64_t> rows_arg(const Napi::CallbackInfo& info, size_t index, con
     rows[i] = static_cast<uint64_t>(row);
   }
   return rows;
+}
+
+std::vector<uint64_t> rows_arg(const Napi::CallbackInfo& info, size_t index, const char* name) {
+  return rows_of(info[index], name);
+}
+
+std::vector<uint32_t> integers_arg(const Napi::CallbackInfo& info, size_t index, const char* name) {
+  const Napi::Value value = info[index];
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
+    throw bad_argument(name, "a Uint32Array");
+  }
+  const auto array = value.As<Napi::Uint32Array>();
+  return {array.Data(), array.Data() + array.ElementLength()};
 }
 
 }  // namespace hive::addon

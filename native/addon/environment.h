@@ -60,6 +60,7 @@ struct Environment {
   Napi::FunctionReference snapshot;
   Napi::FunctionReference log;
   Napi::FunctionReference log_batch;
+  Napi::FunctionReference selection;
 
   static Environment& of(Napi::Env env);
 };
@@ -91,5 +92,7 @@ uint64_t integer_arg(const Napi::CallbackInfo& info, size_t index, const char* n
 Napi::Float32Array floats_arg(const Napi::CallbackInfo& info, size_t index, const char* name);
 Napi::Float64Array doubles_arg(const Napi::CallbackInfo& info, size_t index, const char* name);
 std::vector<uint64_t> rows_arg(const Napi::CallbackInfo& info, size_t index, const char* name);
+std::vector<uint64_t> rows_of(const Napi::Value& value, const char* name);
+std::vector<uint32_t> integers_arg(const Napi::CallbackInfo& info, size_t index, const char* name);
 
 }  // namespace hive::addon

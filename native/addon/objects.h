@@ -85,6 +85,7 @@ class BatchObject : public Napi::ObjectWrap<BatchObject> {
   Batch& batch() const;
   Napi::Value push(const Napi::CallbackInfo& info);
   Napi::Value push_copies(const Napi::CallbackInfo& info);
+  Napi::Value set_column(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
   Napi::Value try_finish(const Napi::CallbackInfo& info);
   Napi::Value commit(const Napi::CallbackInfo& info);
@@ -102,10 +103,12 @@ class SnapshotObject : public Napi::ObjectWrap<SnapshotObject> {
 
  private:
   const Snapshot& snapshot() const;
-  std::shared_ptr<Search> make_search(const Napi::CallbackInfo& info, uint32_t* k);
+  std::shared_ptr<Search> make_search(const Napi::CallbackInfo& info, uint32_t* k,
+                                      std::shared_ptr<const Selection> selection);
   Napi::Value get_live_rows(const Napi::CallbackInfo& info);
   Napi::Value get_end_row(const Napi::CallbackInfo& info);
   Napi::Value try_search_inline(const Napi::CallbackInfo& info);
+  Napi::Value select(const Napi::CallbackInfo& info);
   Napi::Value search(const Napi::CallbackInfo& info);
   Napi::Value explain(const Napi::CallbackInfo& info);
   Napi::Value live_rows_from(const Napi::CallbackInfo& info);
@@ -114,6 +117,21 @@ class SnapshotObject : public Napi::ObjectWrap<SnapshotObject> {
 
   Context context_;
   std::shared_ptr<const Snapshot> snapshot_;  // null once released
+};
+
+class SelectionObject : public Napi::ObjectWrap<SelectionObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  static Napi::Object create(Napi::Env env, std::shared_ptr<const Selection> selection);
+  explicit SelectionObject(const Napi::CallbackInfo& info);
+  // The selection of an argument; null when it is undefined.
+  static std::shared_ptr<const Selection> read(const Napi::CallbackInfo& info, size_t index);
+
+ private:
+  Napi::Value get_count(const Napi::CallbackInfo& info);
+  Napi::Value rows_from(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<const Selection> selection_;
 };
 
 // Creates an instance of a class of ours. JavaScript cannot: constructors want this token.

@@ -48,6 +48,7 @@ Napi::Function SnapshotObject::define(Napi::Env env) {
                      {InstanceAccessor<&SnapshotObject::get_live_rows>("liveRows"),
                       InstanceAccessor<&SnapshotObject::get_end_row>("endRow"),
                       InstanceMethod<&SnapshotObject::try_search_inline>("trySearchInline"),
+                      InstanceMethod<&SnapshotObject::select>("select"),
                       InstanceMethod<&SnapshotObject::search>("search"),
                       InstanceMethod<&SnapshotObject::explain>("explain"),
                       InstanceMethod<&SnapshotObject::live_rows_from>("liveRowsFrom"),
@@ -80,7 +81,8 @@ Napi::Value SnapshotObject::get_end_row(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value { return number(info.Env(), snapshot().end_row); });
 }
 
-std::shared_ptr<Search> SnapshotObject::make_search(const Napi::CallbackInfo& info, uint32_t* k) {
+std::shared_ptr<Search> SnapshotObject::make_search(const Napi::CallbackInfo& info, uint32_t* k,
+                                                    std::shared_ptr<const Selection> selection) {
   (void)snapshot();
   const Napi::Float32Array queries = floats_arg(info, 0, "queries");
   const uint64_t count = integer_arg(info, 1, "queryCount", kQueriesMax);
@@ -89,18 +91,23 @@ std::shared_ptr<Search> SnapshotObject::make_search(const Napi::CallbackInfo& in
   if (queries.ElementLength() < count * context_.collection->dim()) {
     throw Failure("DETACHED", "The queries' buffer is too short: it was detached or resized.");
   }
+  if (selection != nullptr && &selection->snapshot() != snapshot_.get()) {
+    throw Failure("INVALID_ARGUMENT", "native: the selection belongs to another snapshot.");
+  }
   return std::make_shared<Search>(context_.runner, *context_.collection, snapshot_, queries.Data(),
-                                  count, *k);
+                                  count, *k, std::move(selection));
 }
 
 Napi::Value SnapshotObject::try_search_inline(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const uint64_t count = integer_arg(info, 1, "queryCount", kQueriesMax);
-    if (!plan_search_inline(*context_.runner, *context_.collection, snapshot(), count)) {
+    std::shared_ptr<const Selection> selection = SelectionObject::read(info, 6);
+    if (!plan_search_inline(*context_.runner, *context_.collection, snapshot(), count,
+                            selection.get())) {
       return Napi::Boolean::New(info.Env(), false);
     }
     uint32_t k = 0;
-    const std::shared_ptr<Search> search = make_search(info, &k);
+    const std::shared_ptr<Search> search = make_search(info, &k, std::move(selection));
     Napi::Float32Array values = floats_arg(info, 3, "values");
     Napi::Float64Array rows = doubles_arg(info, 4, "rows");
     if (!info[5].IsTypedArray()) throw Failure("INVALID_ARGUMENT", "native: counts must be a Uint32Array.");
@@ -111,6 +118,7 @@ Napi::Value SnapshotObject::try_search_inline(const Napi::CallbackInfo& info) {
       throw Failure("INVALID_ARGUMENT", "native: the result arrays are too short.");
     }
     search->run_inline();
+    search->release();
     spread(*search, search->result(), k, values.Data(), rows.Data(), counts.Data());
     return Napi::Boolean::New(info.Env(), true);
   });
@@ -120,7 +128,7 @@ Napi::Value SnapshotObject::search(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Napi::Env env = info.Env();
     uint32_t k = 0;
-    const std::shared_ptr<Search> search = make_search(info, &k);
+    const std::shared_ptr<Search> search = make_search(info, &k, SelectionObject::read(info, 3));
     const std::shared_ptr<Bridge> bridge = Environment::of(env).bridge;
     const auto deferred = Napi::Promise::Deferred::New(env);
     bridge->begin();
@@ -150,12 +158,14 @@ Napi::Value SnapshotObject::explain(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     const Snapshot& view = snapshot();
     const uint64_t count = integer_arg(info, 0, "queryCount", kQueriesMax);
-    const Plan plan = plan_search(*context_.runner, *context_.collection, view, count);
+    const std::shared_ptr<const Selection> selection = SelectionObject::read(info, 2);
+    const Plan plan =
+        plan_search(*context_.runner, *context_.collection, view, count, selection.get());
     Napi::Object out = Napi::Object::New(env);
     out.Set("backend", plan.backend);
     out.Set("device", plan.device);
     out.Set("path", plan.run_inline ? "inline" : "threads");
-    out.Set("strategy", "flat scan");
+    out.Set("strategy", plan.strategy);
     out.Set("segments", number(env, view.segments.size()));
     out.Set("rows", number(env, plan.rows));
     out.Set("liveRows", number(env, view.live_rows));

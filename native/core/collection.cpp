@@ -34,6 +34,37 @@ void copy_row(const Segment& from, uint32_t from_slot, const Segment& to, uint32
   if (to.scales(0) != nullptr) *to.scales(to_slot) = *from.scales(from_slot);
 }
 
+// The columns of rows that are copied out of several segments, in their new order.
+std::shared_ptr<const SegmentColumns> merge_columns(
+    const Snapshot& source, const std::vector<std::pair<size_t, uint32_t>>& origin) {
+  std::map<uint32_t, ColumnValues> all;
+  for (size_t to = 0; to < origin.size(); ++to) {
+    const SnapshotSegment& s = source.segments[origin[to].first];
+    const uint32_t slot = origin[to].second;
+    if (s.columns == nullptr) continue;
+    for (const auto& [id, chunk] : s.columns->chunks) {
+      if (!chunk->has(slot)) continue;
+      ColumnValues& values = all[id];
+      values.kind = chunk->kind;
+      values.positions.push_back(static_cast<uint32_t>(to));
+      if (chunk->kind == ColumnKind::kNumber) values.numbers.push_back(chunk->number(slot));
+      if (chunk->kind == ColumnKind::kCode) values.codes.push_back(chunk->code(slot));
+      if (chunk->kind != ColumnKind::kList) continue;
+      const auto [codes, length] = chunk->list(slot);
+      values.codes.insert(values.codes.end(), codes, codes + length);
+      values.lengths.push_back(length);
+    }
+  }
+  if (all.empty()) return nullptr;
+  auto columns = std::make_shared<SegmentColumns>();
+  for (const auto& [id, values] : all) {
+    columns->chunks[id] =
+        extend_chunk(nullptr, values, 0, static_cast<uint32_t>(values.positions.size()), 0,
+                     static_cast<uint32_t>(origin.size()));
+  }
+  return columns;
+}
+
 }  // namespace
 
 Collection::Collection(uint32_t dim, uint32_t metric, uint32_t dtype, uint64_t max_segment_bytes,
@@ -82,6 +113,7 @@ CollectionStats Collection::stats() const {
   stats.live_rows = snapshot->live_rows;
   for (const SnapshotSegment& s : snapshot->segments) {
     stats.host_bytes += uint64_t{s.row_count} * (s.segment->row_bytes() + sizeof(float));
+    if (s.columns != nullptr) stats.column_bytes += s.columns->bytes();
   }
   return stats;
 }
@@ -130,8 +162,9 @@ void Collection::publish(const std::vector<Span>& spans, uint64_t end_row,
         SnapshotSegment& tail = next->segments.back();
         tail.row_count += span.count;
         tail.live_count += span.count;
+        tail.columns = span.columns;
       } else {
-        next->segments.push_back({span.segment, span.count, span.count, nullptr});
+        next->segments.push_back({span.segment, span.count, span.count, nullptr, span.columns});
       }
       next->live_rows += span.count;
       next->total_rows += span.count;
@@ -212,6 +245,7 @@ void Collection::compact(std::shared_ptr<const Snapshot> source, size_t first, s
     }
   }
   std::shared_ptr<Segment> merged;
+  std::shared_ptr<const SegmentColumns> columns;
   if (!rows.empty()) {
     const auto count = static_cast<uint32_t>(rows.size());
     merged = std::make_shared<Segment>(dim_, dtype_, count, rows[0], rows);
@@ -219,12 +253,14 @@ void Collection::compact(std::shared_ptr<const Snapshot> source, size_t first, s
       copy_row(*source->segments[origin[to].first].segment, origin[to].second, *merged, to);
     }
   }
-  replace_compacted(*source, first, last, merged, origin);
+  if (merged != nullptr) columns = merge_columns(*source, origin);
+  replace_compacted(*source, first, last, merged, columns, origin);
 }
 
 // Rows that died while they were copied are dead in the new segment too.
 void Collection::replace_compacted(const Snapshot& source, size_t first, size_t last,
                                    std::shared_ptr<Segment> merged,
+                                   std::shared_ptr<const SegmentColumns> columns,
                                    const std::vector<std::pair<size_t, uint32_t>>& origin) {
   const std::lock_guard lock(mutex_);
   auto next = std::make_shared<Snapshot>(*published_);
@@ -257,7 +293,7 @@ void Collection::replace_compacted(const Snapshot& source, size_t first, size_t 
     placed = true;
     const auto bits =
         live == count ? nullptr : std::make_shared<LiveBits>(std::move(words), count);
-    segments.push_back({merged, count, live, bits});
+    segments.push_back({merged, count, live, bits, columns});
     next->total_rows += count;
   }
   next->segments = std::move(segments);
@@ -305,6 +341,8 @@ class Staging {
 
 // Below this a hop to another thread costs more than the conversion.
 constexpr size_t kInlineBytes = 64 * 1024;
+// Values of columns that are encoded at once: some tenths of a millisecond.
+constexpr uint64_t kInlineValues = 64 * 1024;
 
 }  // namespace
 
@@ -334,7 +372,7 @@ Batch::Target Batch::reserve(size_t want) {
                                        collection_->segment_capacity(), first_row_ + count_);
       used = 0;
     }
-    spans_.push_back({tail, used, 0});
+    spans_.push_back({tail, used, 0, used > 0 ? base_->segments.back().columns : nullptr});
     span = &spans_.back();
   }
   const uint32_t slot = span->first_slot + span->count;
@@ -434,23 +472,88 @@ void Batch::push_copies(const std::vector<uint64_t>& rows) {
   }
 }
 
+void Batch::set_column(uint32_t id, ColumnValues values) {
+  if (!open_) throw Failure("CLOSED", "The batch is committed or aborted.");
+  ColumnValues& all = columns_[id];
+  uint32_t last = all.positions.empty() ? 0 : all.positions.back() + 1;
+  if (!all.positions.empty() && all.kind != values.kind) {
+    throw Failure("INVALID_ARGUMENT", "native: a column has one kind.");
+  }
+  for (const uint32_t position : values.positions) {
+    if (position < last || position >= count_) {
+      throw Failure("INVALID_ARGUMENT", "native: positions of a column ascend within the batch.");
+    }
+    last = position + 1;
+  }
+  const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+  all.kind = values.kind;
+  column_values_ += values.positions.size();
+  if (all.positions.empty()) {
+    all = std::move(values);
+    return;
+  }
+  append(all.positions, values.positions);
+  append(all.numbers, values.numbers);
+  append(all.codes, values.codes);
+  append(all.lengths, values.lengths);
+}
+
+// Encodes what set_column gave into the columns of the spans.
+void Batch::encode_columns() {
+  if (columns_.empty()) return;
+  uint32_t first = 0;
+  for (Collection::Span& span : spans_) {
+    encode_span(&span, first);
+    first += span.count;
+  }
+  columns_.clear();
+}
+
+// first: the position of the span's first row.
+void Batch::encode_span(Collection::Span* span, uint32_t first) {
+  std::shared_ptr<SegmentColumns> next;
+  for (const auto& [id, values] : columns_) {
+    const auto begin = values.positions.begin();
+    const auto from = std::lower_bound(begin, values.positions.end(), first);
+    const auto to = std::lower_bound(from, values.positions.end(), first + span->count);
+    if (from == to) continue;
+    if (next == nullptr) {
+      next = std::make_shared<SegmentColumns>();
+      if (span->columns != nullptr) next->chunks = span->columns->chunks;
+    }
+    next->chunks[id] = extend_chunk(next->find(id), values, static_cast<uint32_t>(from - begin),
+                                    static_cast<uint32_t>(to - begin), span->first_slot - first,
+                                    span->segment->capacity());
+  }
+  if (next != nullptr) span->columns = std::move(next);
+}
+
 void Batch::finish(std::function<void(std::optional<Failure>)> done) {
-  std::optional<Failure> failure;
   {
     const std::lock_guard lock(mutex_);
-    if (tasks_ > 0) {
-      done_ = std::move(done);
-      return;
-    }
-    failure = failure_;
+    ++tasks_;
+    done_ = std::move(done);
   }
-  done(failure);
+  Workers::shared().run([self = shared_from_this()] {
+    try {
+      self->encode_columns();
+    } catch (const Failure& failure) {
+      self->record(failure);
+    } catch (const std::exception&) {
+      self->record({"OUT_OF_MEMORY", "The host is out of memory."});
+    }
+    self->task_done();
+  });
 }
 
 bool Batch::finished_now() {
-  const std::lock_guard lock(mutex_);
-  if (tasks_ > 0) return false;
-  if (failure_) throw Failure(*failure_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (tasks_ > 0) return false;
+    if (failure_) throw Failure(*failure_);
+  }
+  if (column_values_ > kInlineValues && !columns_.empty()) return false;
+  encode_columns();
   return true;
 }
 

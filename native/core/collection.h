@@ -4,11 +4,13 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
+#include "columns.h"
 #include "failure.h"
 #include "segment.h"
 
@@ -23,6 +25,7 @@ struct CollectionStats {
   uint64_t rows = 0;
   uint64_t live_rows = 0;
   uint64_t host_bytes = 0;
+  uint64_t column_bytes = 0;
 };
 
 class Collection : public std::enable_shared_from_this<Collection> {
@@ -53,6 +56,7 @@ class Collection : public std::enable_shared_from_this<Collection> {
     std::shared_ptr<Segment> segment;
     uint32_t first_slot;
     uint32_t count;
+    std::shared_ptr<const SegmentColumns> columns;
   };
 
   void publish(const std::vector<Span>& spans, uint64_t end_row,
@@ -63,6 +67,7 @@ class Collection : public std::enable_shared_from_this<Collection> {
   void compact(std::shared_ptr<const Snapshot> source, size_t first, size_t last);
   void replace_compacted(const Snapshot& source, size_t first, size_t last,
                          std::shared_ptr<Segment> merged,
+                         std::shared_ptr<const SegmentColumns> columns,
                          const std::vector<std::pair<size_t, uint32_t>>& origin);
 
   const uint32_t dim_;
@@ -88,6 +93,9 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void push(const float* rows, size_t count);
   // Copies stored rows bit by bit. Throws for a row that is not live.
   void push_copies(const std::vector<uint64_t>& rows);
+  // Appends values of a column, at positions counted over all pushed rows and above those that the
+  // column was given before. Copied; encoded by finish.
+  void set_column(uint32_t id, ColumnValues values);
   // done(failure or nothing) is called once everything is stored, from any thread.
   void finish(std::function<void(std::optional<Failure>)> done);
   // True when finish would answer at once; throws the failure if there was one.
@@ -111,6 +119,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void convert(const float* rows, const Target& target, uint64_t index);
   void record(Failure failure);
   void task_done();
+  void encode_columns();
+  void encode_span(Collection::Span* span, uint32_t first);
   void close();
   void wait_for_tasks();
 
@@ -119,6 +129,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   uint64_t first_row_ = 0;
   uint64_t count_ = 0;
   std::vector<Span> spans_;
+  std::map<uint32_t, ColumnValues> columns_;
+  uint64_t column_values_ = 0;
   bool open_ = true;
 
   std::mutex mutex_;

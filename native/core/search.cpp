@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include "cpu_backend.h"
 
@@ -14,6 +15,10 @@ constexpr uint64_t kInlineBytes = uint64_t{1} << 20;
 constexpr double kBytesPerMicro = 40'000;
 // Result slots of one backend job; larger batches run as several jobs.
 constexpr uint64_t kHitsPerJob = uint64_t{1} << 20;
+// What finding a row costs when rows are gathered, as bytes of a stream.
+constexpr uint64_t kGatherBytes = 256;
+// The CPU gathers when at most one row in this many passes; for explain only.
+constexpr double kGatherShare = 3;
 constexpr uint64_t kWaitSlice = 2'000;  // microseconds between looks at the cancel flag
 
 bool is_device_fault(const std::string& code) {
@@ -70,29 +75,76 @@ void Runner::on_fallback(std::function<void(const std::string&)> listener) {
   listener_ = std::move(listener);
 }
 
-bool plan_search_inline(const Runner& runner, const Collection& collection,
-                        const Snapshot& snapshot, uint64_t query_count) {
+namespace {
+
+// Bytes of rows that a scan reads. A row that is gathered costs as much as some more bytes that
+// are read in one stream.
+uint64_t scan_bytes(const Collection& collection, const Snapshot& snapshot,
+                    const Selection* selection) {
   const uint64_t row_bytes = uint64_t{collection.dim()} * element_bytes(collection.dtype());
-  const auto work = static_cast<double>(snapshot.total_rows * row_bytes) *
+  if (selection == nullptr) return snapshot.total_rows * row_bytes;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < snapshot.segments.size(); ++i) {
+    const uint64_t passing = selection->passing(i);
+    const uint64_t whole = passing == 0 ? 0 : snapshot.segments[i].row_count * row_bytes;
+    bytes += std::min(whole, passing * (row_bytes + kGatherBytes));
+  }
+  return bytes;
+}
+
+void explain_filter(const Snapshot& snapshot, const Selection& selection, Plan* plan) {
+  const uint64_t live = std::max<uint64_t>(1, snapshot.live_rows);
+  const double share = 100.0 * static_cast<double>(selection.total()) / static_cast<double>(live);
+  char text[200];
+  std::snprintf(text, sizeof text, "filter: %llu of %llu rows pass (%.3g %%), exactly counted",
+                static_cast<unsigned long long>(selection.total()),
+                static_cast<unsigned long long>(snapshot.live_rows), share);
+  plan->reasons.push_back(text);
+  std::snprintf(text, sizeof text,
+                "filter: read %llu bytes of columns; %zu of %zu segments were remembered",
+                static_cast<unsigned long long>(selection.column_bytes()),
+                selection.cached_segments(), snapshot.segments.size());
+  plan->reasons.push_back(text);
+  plan->rows = selection.total();
+  if (selection.total() == 0) {
+    plan->strategy = "nothing to search";
+  } else if (share * kGatherShare <= 100) {
+    plan->strategy = "gather";
+    plan->reasons.push_back("gather: few rows of most tiles pass, so only those are read");
+  } else {
+    plan->strategy = "masked scan";
+    plan->reasons.push_back("masked scan: whole tiles are read in one stream, empty ones skipped");
+  }
+}
+
+}  // namespace
+
+bool plan_search_inline(const Runner& runner, const Collection& collection,
+                        const Snapshot& snapshot, uint64_t query_count,
+                        const Selection* selection) {
+  const auto work = static_cast<double>(scan_bytes(collection, snapshot, selection)) *
                     static_cast<double>(std::max<uint64_t>(1, query_count));
   return work <= static_cast<double>(kInlineBytes) && runner.current()->backend() == "cpu";
 }
 
 Plan plan_search(const Runner& runner, const Collection& collection, const Snapshot& snapshot,
-                 uint64_t query_count) {
+                 uint64_t query_count, const Selection* selection) {
   Plan plan;
   const Device& device = *runner.current();
   plan.backend = device.backend();
   plan.device = device.info().name;
   plan.rows = snapshot.total_rows;
-  const uint64_t row_bytes = uint64_t{collection.dim()} * element_bytes(collection.dtype());
-  plan.bytes = snapshot.total_rows * row_bytes;
+  plan.bytes = scan_bytes(collection, snapshot, selection);
   const auto work = static_cast<double>(plan.bytes) * static_cast<double>(std::max<uint64_t>(1, query_count));
   plan.estimated_micros = work / kBytesPerMicro;
   plan.reasons = runner.choice().reasons;
-  plan.reasons.push_back("flat scan: every live row is compared, so the answer is exact");
+  if (selection == nullptr) {
+    plan.reasons.push_back("flat scan: every live row is compared, so the answer is exact");
+  } else {
+    explain_filter(snapshot, *selection, &plan);
+  }
   const bool cpu = device.backend() == "cpu";
-  plan.run_inline = plan_search_inline(runner, collection, snapshot, query_count);
+  plan.run_inline = plan_search_inline(runner, collection, snapshot, query_count, selection);
   if (plan.run_inline) {
     plan.reasons.push_back("inline: at most 1 MiB of rows, cheaper than waking a thread");
   } else if (cpu) {
@@ -111,13 +163,14 @@ Plan plan_search(const Runner& runner, const Collection& collection, const Snaps
 
 Search::Search(std::shared_ptr<Runner> runner, const Collection& collection,
                std::shared_ptr<const Snapshot> snapshot, const float* queries, size_t query_count,
-               uint32_t k)
+               uint32_t k, std::shared_ptr<const Selection> selection)
     : runner_(std::move(runner)),
       snapshot_(std::move(snapshot)),
+      selection_(std::move(selection)),
       dim_(collection.dim()),
       metric_(collection.metric()),
       dtype_(collection.dtype()),
-      k_(static_cast<uint32_t>(std::min<uint64_t>(k, std::max<uint64_t>(1, snapshot_->total_rows)))),
+      k_(static_cast<uint32_t>(std::min<uint64_t>(k, std::max<uint64_t>(1, selection_ == nullptr ? snapshot_->total_rows : selection_->total())))),
       query_count_(static_cast<uint32_t>(query_count)) {
   prepare(queries);
   const size_t slots = size_t{query_count_} * k_;
@@ -217,10 +270,38 @@ void Search::merge(uint32_t first, uint32_t count, size_t segment_base) {
   }
 }
 
+// Gives the device the selection's bitsets; segments without a passing row are not read.
+void Search::attach_filter(std::vector<hive_scan_segment>& segments, size_t segment_base) {
+  if (selection_ == nullptr) return;
+  const std::shared_ptr<Device>& device = device_;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const uint64_t passing = selection_->passing(segment_base + i);
+    hive_scan_segment& segment = segments[i];
+    segment.passing = static_cast<uint32_t>(passing);
+    if (passing == 0) segment.row_count = 0;
+    const FilterBits& bits = selection_->bits(segment_base + i);
+    if (passing == 0 || bits.all) continue;
+    hive_bits* made = nullptr;
+    hive_error error = new_error();
+    const hive_status status = device->table()->bits_create(device->handle(), bits.words.data(),
+                                                            bits.row_count, &made, &error);
+    if (status != HIVE_OK) throw backend_failure(status, error);
+    filter_bits_.emplace_back(device, made);
+    segment.filter = made;
+  }
+}
+
+void Search::free_filter(FilterHandles* handles) {
+  for (const auto& [device, bits] : *handles) device->table()->bits_free(device->handle(), bits);
+  handles->clear();
+}
+
 void Search::run_inline() {
-  Device& device = *runner_->current();
+  device_ = runner_->current();
+  Device& device = *device_;
   result_.backend = device.backend();
   device.residency().acquire(*snapshot_, &segments_);
+  attach_filter(segments_, 0);
   const hive_scan_job job = make_job(segments_, 0, query_count_);
   hive_error error = new_error();
   const hive_status status = cpu::run_inline(device.handle(), &job.head, &error);
@@ -249,6 +330,7 @@ void Search::begin_on(const std::shared_ptr<Device>& device) {
   try {
     segments_.clear();
     device->residency().acquire(*snapshot_, &segments_);
+    attach_filter(segments_, 0);
     next_slice();
   } catch (const Failure& failure) {
     device_failed(failure);
@@ -347,17 +429,27 @@ void Search::run_waves() {
 }
 
 void Search::launch(Wave wave, uint32_t first, uint32_t count, size_t segment_base) {
+  try {
+    attach_filter(wave.segments, segment_base);
+  } catch (const Failure&) {
+    free_filter(&filter_bits_);
+    release_quietly(device_->residency(), &wave);
+    throw;
+  }
   const hive_scan_job job = make_job(wave.segments, first, count);
   hive_error error = new_error();
   hive_ticket* ticket = nullptr;
   const hive_status status =
       device_->table()->submit(device_->handle(), &job.head, &ticket, &error);
   if (status != HIVE_OK) {
+    free_filter(&filter_bits_);
     release_quietly(device_->residency(), &wave);
     throw backend_failure(status, error);
   }
   // The job reads the list of segments until it has ended; moving a vector keeps its memory.
-  flight_.emplace(Flight{std::move(wave), ticket, first, count, segment_base});
+  flight_.emplace(Flight{std::move(wave), ticket, first, count, segment_base,
+                         std::move(filter_bits_)});
+  filter_bits_.clear();
 }
 
 // Waits for the wave under way and takes its hits.
@@ -368,9 +460,11 @@ void Search::land() {
   try {
     wait_for(flight.ticket);
   } catch (const Failure&) {
+    free_filter(&flight.filters);
     release_quietly(device_->residency(), &flight.wave);
     throw;
   }
+  free_filter(&flight.filters);
   device_->residency().settle(&flight.wave);
   merge(flight.first, flight.count, flight.segment_base);
 }
@@ -380,6 +474,7 @@ void Search::abandon() {
   if (!flight_) return;
   device_->table()->cancel(device_->handle(), flight_->ticket);
   device_->table()->ticket_free(device_->handle(), flight_->ticket);
+  free_filter(&flight_->filters);
   release_quietly(device_->residency(), &flight_->wave);
   flight_.reset();
 }
@@ -444,6 +539,7 @@ void Search::release() {
   for (const auto& [device, ticket] : tickets) {
     device->table()->ticket_free(device->handle(), ticket);
   }
+  free_filter(&filter_bits_);
 }
 
 }  // namespace hive

@@ -12,12 +12,14 @@
 
 #include "collection.h"
 #include "device.h"
+#include "predicate.h"
 
 namespace hive {
 
 struct Plan {
   std::string backend;
   std::string device;
+  std::string strategy = "flat scan";
   bool run_inline = false;
   uint64_t rows = 0;        // rows that are read
   uint64_t bytes = 0;       // bytes of vectors that are read
@@ -46,12 +48,14 @@ class Runner {
   std::atomic<bool> dead_{false};
 };
 
+// selection: null without a filter.
 Plan plan_search(const Runner& runner, const Collection& collection, const Snapshot& snapshot,
-                 uint64_t query_count);
+                 uint64_t query_count, const Selection* selection = nullptr);
 
 // The part of the plan that every search needs: is it worth a thread?
 bool plan_search_inline(const Runner& runner, const Collection& collection,
-                        const Snapshot& snapshot, uint64_t query_count);
+                        const Snapshot& snapshot, uint64_t query_count,
+                        const Selection* selection = nullptr);
 
 // The answer: hits of query q at [q * k, q * k + counts[q]).
 struct SearchResult {
@@ -66,7 +70,7 @@ class Search : public std::enable_shared_from_this<Search> {
   // Copies the queries, then checks the copy. Throws NON_FINITE or NORM_TOO_LARGE.
   Search(std::shared_ptr<Runner> runner, const Collection& collection,
          std::shared_ptr<const Snapshot> snapshot, const float* queries, size_t query_count,
-         uint32_t k);
+         uint32_t k, std::shared_ptr<const Selection> selection = nullptr);
   ~Search();
 
   // Runs to the end on this thread. Only for plans with run_inline.
@@ -83,17 +87,22 @@ class Search : public std::enable_shared_from_this<Search> {
 
  private:
   // A wave that the device is searching.
+  // Bitsets of the selection on devices.
+  using FilterHandles = std::vector<std::pair<std::shared_ptr<Device>, hive_bits*>>;
   struct Flight {
     Wave wave;
     hive_ticket* ticket;
     uint32_t first;
     uint32_t count;
     size_t segment_base;
+    FilterHandles filters;
   };
 
   void prepare(const float* queries);
   hive_scan_job make_job(const std::vector<hive_scan_segment>& segments, uint32_t first,
                          uint32_t count);
+  void attach_filter(std::vector<hive_scan_segment>& segments, size_t segment_base);
+  static void free_filter(FilterHandles* handles);
   void begin_on(const std::shared_ptr<Device>& device);
   void next_slice();
   void run_waves();
@@ -109,6 +118,7 @@ class Search : public std::enable_shared_from_this<Search> {
 
   const std::shared_ptr<Runner> runner_;
   const std::shared_ptr<const Snapshot> snapshot_;
+  const std::shared_ptr<const Selection> selection_;  // null: no filter
   const uint32_t dim_;
   const uint32_t metric_;
   const uint32_t dtype_;
@@ -119,6 +129,8 @@ class Search : public std::enable_shared_from_this<Search> {
 
   std::shared_ptr<Device> device_;
   std::vector<hive_scan_segment> segments_;
+  // Of the selection, on a device; freed when no ticket uses them.
+  FilterHandles filter_bits_;
   std::vector<hive_hit> hits_;
   std::vector<uint32_t> hit_counts_;
   uint32_t next_query_ = 0;

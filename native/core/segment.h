@@ -68,11 +68,14 @@ class Segment {
   float* scales_ = nullptr;
 };
 
+class SegmentColumns;
+
 struct SnapshotSegment {
   std::shared_ptr<const Segment> segment;
   uint32_t row_count = 0;
   uint32_t live_count = 0;
   std::shared_ptr<const LiveBits> live;  // null: all live
+  std::shared_ptr<const SegmentColumns> columns;  // null: no row has metadata in columns
 
   bool alive(uint32_t slot) const { return live == nullptr || live->test(slot); }
 };

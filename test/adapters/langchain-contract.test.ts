@@ -117,21 +117,20 @@ describe("deleting", () => {
     expect(await store.similaritySearch("a", 5)).toHaveLength(1);
   });
 
-  it("refuses a filter, with or without ids", async () => {
+  it("refuses an empty filter, and a filter beside ids", async () => {
     await using store = newStore();
     await store.addDocuments(documentsOf("a"), ["1"]);
-    for (const params of [{ filter: { a: 1 } }, { filter: {} }, { ids: ["1"], filter: { a: 1 } }]) {
-      await expect(store.delete(params)).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    await expect(store.delete({ filter: {} })).rejects.toMatchObject({ code: "INVALID_FILTER" });
+    const both = { ids: ["1"], filter: { a: 1 } };
+    for (const params of [both, { filter: { a: 1 }, deleteAll: true }, { ids: "1" as never }]) {
+      await expect(store.delete(params)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     }
-    await expect(store.delete({ ids: "1" as never })).rejects.toMatchObject({
-      code: "INVALID_ARGUMENT",
-    });
     expect(await store.getByIds(["1"])).toHaveLength(1);
   });
 });
 
-describe("a filter is refused, never ignored", () => {
-  const filters = { object: { year: 1979 }, function: () => true, string: "year = 1979" };
+describe("a filter that cannot be understood is refused, never ignored", () => {
+  const filters = { string: "year = 1979", list: [{ year: 1979 }], operator: { year: { $is: 1 } } };
   for (const [name, filter] of Object.entries(filters)) {
     it(name, async () => {
       await using store = newStore();
@@ -143,14 +142,12 @@ describe("a filter is refused, never ignored", () => {
         () => store.maxMarginalRelevanceSearch("a", { k: 1, filter: bad }),
         () => store.asRetriever(1, bad).invoke("a"),
         () => store.asRetriever({ filter: bad, searchType: "mmr" }).invoke("a"),
+        () => store.delete({ filter: bad }),
       ];
       for (const documents of [[], documentsOf("a")]) {
         await store.addDocuments(documents);
         for (const call of calls) {
-          await expect(call()).rejects.toMatchObject({
-            code: "NOT_SUPPORTED",
-            message: expect.stringContaining("filters are not supported yet"),
-          });
+          await expect(call()).rejects.toMatchObject({ code: "INVALID_FILTER" });
         }
       }
     });

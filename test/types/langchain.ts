@@ -54,10 +54,12 @@ export async function use(store: HiveVectorStore): Promise<void> {
   ScoreThresholdRetriever.fromVectorStore(store, { minSimilarityScore: 0.5 });
   const again: HiveVectorStore = await HiveVectorStore.fromTexts(["a"], {}, embeddings);
   await using last = await HiveVectorStore.fromDocuments([], embeddings, {});
-  // @ts-expect-error filters do not exist yet
   await store.similaritySearch("q", 4, { year: 1979 });
-  // @ts-expect-error filters do not exist yet
-  store.asRetriever({ filter: { year: 1979 } });
+  await store.similaritySearch("q", 4, (document) => document.metadata["year"] === 1979);
+  store.asRetriever({ filter: { year: { $gte: 1979 } } });
+  await store.delete({ filter: { $or: [{ year: 1979 }, { tags: { $in: ["a"] } }] } });
+  // @ts-expect-error a filter is no string
+  await store.similaritySearch("q", 4, "year = 1979");
   return void [contract, retriever, runnable, found, again, last];
 }
 

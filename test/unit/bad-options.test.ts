@@ -30,7 +30,7 @@ describe("options", () => {
     await failure(() => c.upsert([{ vektor: [1] } as never]), "UNKNOWN_OPTION", /"vector"/);
     await failure(() => c.upsert([], { onprogress: 1 } as never), "UNKNOWN_OPTION", /onProgress/);
     await failure(() => c.delete({ id: ["a"] } as never), "UNKNOWN_OPTION", /"ids"/);
-    await failure(() => c.delete({ filter: {} } as never), "NOT_SUPPORTED", /filter/);
+    await failure(() => c.delete({ filter: {} }), "INVALID_FILTER", /clear|every/);
     await failure(() => c.delete(["a"] as never), "INVALID_ARGUMENT");
     await failure(
       () => c.update([{ id: "a", metadta: {} } as never]),

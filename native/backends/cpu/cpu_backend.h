@@ -18,6 +18,21 @@ namespace hive::cpu {
 // Runs a job to its end on the calling thread. device must come from this backend.
 hive_status run_inline(hive_device* device, const hive_job* job, hive_error* err) noexcept;
 
+// A predicate over columns in host memory.
+struct HostPredicate {
+  uint32_t row_count = 0;
+  const hive_predicate_op* ops = nullptr;
+  uint32_t op_count = 0;
+  const hive_column_desc* columns = nullptr;
+  uint32_t column_count = 0;
+  const uint32_t* words = nullptr;
+  uint32_t word_count = 0;
+  uint32_t* out = nullptr;  // [(row_count + 31) / 32]
+};
+
+// Evaluates it on the calling thread, without a device.
+hive_status evaluate_host(const HostPredicate& predicate, hive_error* err) noexcept;
+
 // Best instruction set of this machine; its encode and decode serve the ingest path.
 const CpuKernels& best_kernels();
 

@@ -1,4 +1,5 @@
 // Columns and predicate jobs of the CPU backend.
+#include "cpu_backend.h"
 #include "cpu_objects.h"
 
 namespace hive::cpu {
@@ -118,6 +119,32 @@ hive_status make_predicate_plan(hive_device* device, const hive_job* head,
   *out = std::make_unique<PredicatePlan>(device->kernels, std::move(segments), job.words,
                                          std::move(hand_over));
   return HIVE_OK;
+}
+
+hive_status evaluate_host(const HostPredicate& predicate, hive_error* err) noexcept {
+  return guarded(err, [&]() -> hive_status {
+    std::vector<Column> columns;
+    columns.reserve(predicate.column_count);
+    PredicateSegment segment;
+    for (uint32_t c = 0; c < predicate.column_count; ++c) {
+      const hive_column_desc& d = predicate.columns[c];
+      columns.push_back({d.encoding, d.row_count, d.value_count, d.values, d.offsets, d.valid});
+      segment.columns.push_back(&columns.back());
+    }
+    segment.row_count = predicate.row_count;
+    segment.ops = predicate.ops;
+    segment.op_count = predicate.op_count;
+    segment.words = predicate.out;
+    const std::string wrong = check_program(segment, predicate.word_count, predicate.words);
+    if (!wrong.empty()) return fail(err, HIVE_INTERNAL, "A predicate is wrong: " + wrong + ".");
+    std::vector<PredicateSegment> segments;
+    segments.push_back(std::move(segment));
+    const PredicatePlan plan(best_kernels(), std::move(segments), predicate.words, nullptr);
+    static thread_local Worker worker;
+    plan.prepare(worker);
+    for (uint32_t tile = 0; tile < plan.tile_count(); ++tile) plan.run_tile(tile, worker);
+    return HIVE_OK;
+  });
 }
 
 }  // namespace hive::cpu
