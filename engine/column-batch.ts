@@ -47,7 +47,11 @@ export class ColumnBatch {
   }
 
   /** Hands everything over; void positions of the store's batch are left out. */
-  async flush(native: NativeBatch, batch: StoreBatch, slices: Slices): Promise<void> {
+  async flush(
+    native: Pick<NativeBatch, "setColumn">,
+    batch: Pick<StoreBatch, "hasVoid" | "isVoid">,
+    slices: Slices,
+  ): Promise<void> {
     for (const [id, staged] of this.#staged) {
       const voids = batch.hasVoid ? batch : undefined;
       let skipped = 0;
@@ -196,7 +200,7 @@ class ColumnCall {
     }
   }
 
-  send(native: NativeBatch, id: number): void {
+  send(native: Pick<NativeBatch, "setColumn">, id: number): void {
     if (this.#positions.length === 0) return;
     const { kind } = this.#staged;
     const positions = Uint32Array.from(this.#positions);

@@ -148,6 +148,15 @@ export interface NativeCollection {
   begin(): NativeBatch;
   /** Pins what is published now. Cheap. Release it. */
   snapshot(): NativeSnapshot;
+  /** As `NativeBatch.setColumn` for rows that are stored already. Only before the first batch. */
+  restoreColumn(
+    id: number,
+    kind: 0 | 1 | 2 | 3,
+    rows: Float64Array,
+    numbers: Float64Array,
+    codes: Uint32Array,
+    lengths: Uint32Array,
+  ): void;
   stats(): {
     segments: number;
     rows: number;

@@ -1,4 +1,5 @@
 /** What the parts of one collection share. */
+import { restoreColumns } from "./column-restore.js";
 import { hiveError } from "./errors.js";
 import { callNative, fromNative } from "./native-errors.js";
 import type { NativeDevice } from "./native-types.js";
@@ -68,6 +69,7 @@ export class CollectionState {
     const data = await this.createData(storage.manifest.dimensions!);
     try {
       await (data.store as DurableStore).load(data.native);
+      await restoreColumns(data, () => this.assertOpen());
     } catch (error) {
       data.close();
       throw fromNative(error);

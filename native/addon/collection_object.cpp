@@ -17,6 +17,29 @@ Napi::Object batch_range(Napi::Env env, const Batch& batch) {
   return out;
 }
 
+// The values of arguments 1 (kind), 3, 4 and 5.
+ColumnValues column_values(const Napi::CallbackInfo& info, size_t count) {
+  ColumnValues values;
+  values.kind = static_cast<ColumnKind>(integer_arg(info, 1, "kind", 3));
+  const Napi::Float64Array numbers = doubles_arg(info, 3, "numbers");
+  values.numbers.assign(numbers.Data(), numbers.Data() + numbers.ElementLength());
+  values.codes = integers_arg(info, 4, "codes");
+  values.lengths = integers_arg(info, 5, "lengths");
+  uint64_t listed = 0;
+  for (const uint32_t length : values.lengths) listed += length;
+  const bool lists = values.lengths.size() == count && listed == values.codes.size();
+  const bool fits = values.kind == ColumnKind::kPresence ? true
+                    : values.kind == ColumnKind::kNumber ? values.numbers.size() == count
+                    : values.kind == ColumnKind::kCode   ? values.codes.size() == count
+                                                         : lists;
+  const bool finite = std::all_of(values.numbers.begin(), values.numbers.end(),
+                                  [](double x) { return std::isfinite(x); });
+  if (!fits || !finite) {
+    throw Failure("INVALID_ARGUMENT", "native: the values of a column are wrong.");
+  }
+  return values;
+}
+
 }  // namespace
 
 void Context::check() const {
@@ -30,6 +53,7 @@ Napi::Function CollectionObject::define(Napi::Env env) {
                      {InstanceAccessor<&CollectionObject::get_dimensions>("dimensions"),
                       InstanceMethod<&CollectionObject::begin>("begin"),
                       InstanceMethod<&CollectionObject::snapshot>("snapshot"),
+                      InstanceMethod<&CollectionObject::restore_column>("restoreColumn"),
                       InstanceMethod<&CollectionObject::stats>("stats"),
                       InstanceMethod<&CollectionObject::close>("close")});
 }
@@ -62,6 +86,18 @@ Napi::Value CollectionObject::snapshot(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     context_.check();
     return SnapshotObject::create(info.Env(), context_);
+  });
+}
+
+Napi::Value CollectionObject::restore_column(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    context_.check();
+    const auto id = static_cast<uint32_t>(integer_arg(info, 0, "id", ~0u));
+    const std::vector<uint64_t> rows = rows_arg(info, 2, "rows");
+    ColumnValues values = column_values(info, rows.size());
+    values.positions.resize(rows.size());
+    if (!rows.empty()) context_.collection->restore_column(id, std::move(values), rows);
+    return info.Env().Undefined();
   });
 }
 
@@ -141,24 +177,10 @@ Napi::Value BatchObject::push_copies(const Napi::CallbackInfo& info) {
 Napi::Value BatchObject::set_column(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto id = static_cast<uint32_t>(integer_arg(info, 0, "id", ~0u));
-    ColumnValues values;
-    values.kind = static_cast<ColumnKind>(integer_arg(info, 1, "kind", 3));
-    values.positions = integers_arg(info, 2, "positions");
-    const Napi::Float64Array numbers = doubles_arg(info, 3, "numbers");
-    values.numbers.assign(numbers.Data(), numbers.Data() + numbers.ElementLength());
-    values.codes = integers_arg(info, 4, "codes");
-    values.lengths = integers_arg(info, 5, "lengths");
-    const size_t count = values.positions.size();
-    uint64_t listed = 0;
-    for (const uint32_t length : values.lengths) listed += length;
-    const bool fits = values.kind == ColumnKind::kPresence ? true
-                      : values.kind == ColumnKind::kNumber ? values.numbers.size() == count
-                      : values.kind == ColumnKind::kCode   ? values.codes.size() == count
-                                                           : values.lengths.size() == count &&
-                                                               listed == values.codes.size();
-    const bool finite = std::all_of(values.numbers.begin(), values.numbers.end(),
-                                    [](double x) { return std::isfinite(x); });
-    if (!fits || !finite) throw Failure("INVALID_ARGUMENT", "native: the values of a column are wrong.");
+    std::vector<uint32_t> positions = integers_arg(info, 2, "positions");
+    const size_t count = positions.size();
+    ColumnValues values = column_values(info, count);
+    values.positions = std::move(positions);
     batch().set_column(id, std::move(values));
     return info.Env().Undefined();
   });

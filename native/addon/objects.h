@@ -64,6 +64,7 @@ class CollectionObject : public Napi::ObjectWrap<CollectionObject> {
   Napi::Value get_dimensions(const Napi::CallbackInfo& info);
   Napi::Value begin(const Napi::CallbackInfo& info);
   Napi::Value snapshot(const Napi::CallbackInfo& info);
+  Napi::Value restore_column(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 

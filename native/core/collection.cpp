@@ -83,11 +83,39 @@ void Collection::restore(std::vector<std::shared_ptr<Segment>> segments, uint64_
   for (std::shared_ptr<Segment>& segment : segments) {
     const uint32_t rows = segment->capacity();
     next->total_rows += rows;
-    next->segments.push_back({std::move(segment), rows, rows, nullptr});
+    next->segments.push_back({std::move(segment), rows, rows, nullptr, nullptr});
   }
   next->live_rows = next->total_rows;
   next->end_row = end_row;
   const std::lock_guard lock(mutex_);
+  published_ = std::move(next);
+}
+
+void Collection::restore_column(uint32_t id, ColumnValues values,
+                                const std::vector<uint64_t>& rows) {
+  const std::lock_guard lock(mutex_);
+  auto next = std::make_shared<Snapshot>(*published_);
+  size_t i = 0;
+  for (SnapshotSegment& s : next->segments) {
+    const size_t first = i;
+    const uint64_t last_row = s.row_count == 0 ? 0 : s.segment->row_at(s.row_count - 1);
+    for (; i < rows.size() && rows[i] <= last_row; ++i) {
+      const auto slot = s.segment->slot_of(rows[i], s.row_count);
+      const ColumnChunk* known = s.columns == nullptr ? nullptr : s.columns->find(id);
+      if (!slot || (known != nullptr && *slot < known->row_count)) {
+        throw Failure("INVALID_ARGUMENT", "native: a row does not exist, or has values already.");
+      }
+      values.positions[i] = *slot;
+    }
+    if (i == first) continue;
+    auto columns = std::make_shared<SegmentColumns>();
+    if (s.columns != nullptr) columns->chunks = s.columns->chunks;
+    columns->chunks[id] =
+        extend_chunk(columns->find(id), values, static_cast<uint32_t>(first),
+                     static_cast<uint32_t>(i), 0, s.segment->capacity());
+    s.columns = std::move(columns);
+  }
+  if (i < rows.size()) throw Failure("INVALID_ARGUMENT", "native: a row does not exist.");
   published_ = std::move(next);
 }
 

@@ -38,6 +38,9 @@ class Collection : public std::enable_shared_from_this<Collection> {
   uint32_t metric() const { return metric_; }
   uint32_t dtype() const { return dtype_; }
 
+  // Gives stored rows values of a column, ascending and above those it was given before; positions
+  // are filled in here. Only before the first batch begins, after restore.
+  void restore_column(uint32_t id, ColumnValues values, const std::vector<uint64_t>& rows);
   std::shared_ptr<const Snapshot> snapshot() const;
   // Throws when another batch is open.
   std::shared_ptr<Batch> begin();

@@ -519,6 +519,8 @@ constexpr hive_backend_table kTable = {
     device_close,               supports,         segment_create, segment_append, segment_free,
     bits_create,                bits_free,        submit,      poll,          wait,
     cancel,                     ticket_free,      memory_info, health,
+    nullptr,  // no columns: predicates are evaluated on the host
+    nullptr,
 };
 
 }  // namespace
