@@ -2,6 +2,7 @@
 import {
   type Collection,
   type ColumnsInput,
+  type FilterInput,
   type Hit,
   kit,
   type Metadata,
@@ -27,6 +28,7 @@ import {
   syncMirror,
 } from "./mirror-sync.js";
 import { type MirrorOptions, readMirrorOptions, type Settings } from "./mirror-options.js";
+import { idsOf } from "./delete-what.js";
 import { RemoteCollection } from "./remote.js";
 import { noCollection } from "./scroll.js";
 import { verifyMirror, type VerifyOptions, type VerifyReport } from "./verify.js";
@@ -168,7 +170,7 @@ export class VectorizerMirror<M extends object = Metadata> implements VectorColl
     return verifyMirror(client, name, local, textKey, options);
   }
 
-  async search(query: VectorInput | { id: string }, options?: SearchOptions): Promise<Hit<M>[]> {
+  async search(query: VectorInput | { id: string }, options?: SearchOptions<M>): Promise<Hit<M>[]> {
     return this.#reader().search(query, options);
   }
 
@@ -181,12 +183,12 @@ export class VectorizerMirror<M extends object = Metadata> implements VectorColl
     return this.#reader().get(ids as string, options);
   }
 
-  scan(options?: ScanOptions): AsyncIterableIterator<StoredRecord<M>> {
+  scan(options?: ScanOptions<M>): AsyncIterableIterator<StoredRecord<M>> {
     return this.#reader().scan(options);
   }
 
-  async count(): Promise<number> {
-    return this.#reader().count();
+  async count(filter?: FilterInput<M>): Promise<number> {
+    return this.#reader().count(filter);
   }
 
   async upsert(
@@ -206,15 +208,16 @@ export class VectorizerMirror<M extends object = Metadata> implements VectorColl
   }
 
   async delete(
-    what: Parameters<Collection["delete"]>[0],
+    given: { ids: readonly string[] } | { filter: FilterInput<M> },
     options?: { signal?: AbortSignal | undefined },
   ): Promise<number> {
+    const what = { ids: await idsOf(this.remote, given, options?.signal) };
     return this.#write(async () => {
       const count = await this.remote.delete(what, options);
       await this.local.delete(what, options);
       for (const id of what.ids) this.#context.state.hashes.delete(id);
       return count;
-    }, what?.ids);
+    }, what.ids);
   }
 
   async clear(options?: { signal?: AbortSignal | undefined }): Promise<void> {

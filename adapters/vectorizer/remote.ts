@@ -21,6 +21,7 @@ import { z } from "zod";
 import type { CollectionInfo } from "./answers.js";
 import type { ItemResult } from "./batches.js";
 import { VectorizerClient } from "./client.js";
+import { idsOf } from "./delete-what.js";
 import { serverIdsOf } from "./id-codec.js";
 import { aFunction, having, readOptions } from "./options.js";
 import { pointsOf } from "./points.js";
@@ -72,7 +73,6 @@ const scanKeys = new Set(["batchSize", "select", "signal", "filter"]);
 const getKeys = new Set(["select", "signal"]);
 const writeKeys = new Set(["signal", "onProgress"]);
 const signalKeys = new Set(["signal"]);
-const deleteKeys = new Set(["ids"]);
 
 /**
  * Records of a server, with the methods and meanings of the engine's `Collection`, except that a
@@ -199,21 +199,15 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
     return typeof ids === "string" ? records[0] : records;
   }
 
-  /** Removes records; unknown ids are fine. Returns how many were there. */
+  /** Removes records; unknown ids are fine; by filter it is no one step. */
   async delete(
-    what: { ids: readonly string[] },
+    what: { ids: readonly string[] } | { filter: FilterInput<M> },
     options?: { signal?: AbortSignal | undefined },
   ): Promise<number> {
     kit.checkOptions("delete", options, signalKeys);
     const signal = kit.checkSignal("delete", options?.signal);
     kit.throwIfAborted(signal);
-    kit.checkOptions("delete", what ?? null, deleteKeys);
-    const ids: unknown = what.ids;
-    if (!Array.isArray(ids)) {
-      throw hiveError("INVALID_ARGUMENT", `delete: ids must be an array, got ${kit.show(ids)}.`);
-    }
-    for (const [i, id] of ids.entries()) kit.checkId(id, () => `delete: ids[${i}]`);
-    return this.#writer.delete(ids as string[], signal);
+    return this.#writer.delete(await idsOf(this, what, signal), signal);
   }
 
   /** Removes all records; the collection and its settings stay. */
@@ -231,9 +225,9 @@ export class RemoteCollection<M extends object = Metadata> implements VectorColl
   }
 
   async count(filter?: FilterInput<M>): Promise<number> {
+    let count = 0;
     if (kit.filterOf("count", filter) !== undefined) {
-      let count = 0;
-      for await (const record of this.scan({ filter, select: [] })) if (record.id !== "") count++;
+      for await (const _ of this.scan({ filter, select: [] })) count++;
       return count;
     }
     return (await this.info())?.count ?? 0;
