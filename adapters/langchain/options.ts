@@ -3,46 +3,13 @@
  * these as `Record<string, any>`, so a misspelled option would otherwise vanish without a word.
  */
 import type { MaxMarginalRelevanceSearchOptions } from "@langchain/core/vectorstores";
-import type {
-  Database,
-  DeviceChoice,
-  Dtype,
-  Metric,
-  VectorCollection,
-  WriteProgress,
-} from "hive-gpu";
-import { invalidArgument, quoteAll, unknownOption } from "./errors.js";
+import type { WriteProgress } from "hive-gpu";
+import { invalidArgument } from "../common/errors.js";
+import { readBag, type StoreOptions } from "../common/options.js";
 import { engineFilter, type HiveFilterType } from "./filter.js";
 
-/**
- * Where the records live. `{}` is a private in-memory database and `{ path }` one in a folder,
- * opened on first use; a `database` or a `collection` stays the caller's to close.
- */
-export type HiveVectorStoreOptions =
-  | {
-      /**
-       * An open collection: the engine's, or another that answers like it, such as a server's
-       * (`hive-gpu/vectorizer`). Its metric is settled, so no other option goes with it.
-       */
-      collection: VectorCollection<object>;
-    }
-  | {
-      collection?: undefined;
-      /** An open database; without it the store opens a private one in memory. */
-      database?: Database | undefined;
-      /** Name of the collection, created when the database lacks it. Default: "langchain". */
-      name?: string | undefined;
-      /** Default: "cosine". See docs/langchain.md for what a score means under each. */
-      metric?: Metric | undefined;
-      /** How vectors are stored. Default: "f32". */
-      dtype?: Dtype | undefined;
-      /** Forces a device for the private database, as `openDatabase({ device })` does. */
-      device?: DeviceChoice | undefined;
-      /** Folder of the private database; without it, records are kept in memory. */
-      path?: string | undefined;
-      /** Opens the folder beside its writer; then every write is refused. */
-      readOnly?: boolean | undefined;
-    };
+/** Where the records live; the collection of a database is called "langchain" by default. */
+export type HiveVectorStoreOptions = StoreOptions;
 
 /** Options of `addDocuments` and `addVectors`; a plain array of ids is accepted as well. */
 export interface HiveAddOptions {
@@ -78,11 +45,6 @@ export interface HiveMmrOptions extends MaxMarginalRelevanceSearchOptions<HiveFi
   signal?: AbortSignal | undefined;
 }
 
-type Bag = Readonly<Record<string, unknown>>;
-
-const kPrivateOptions = ["device", "path", "readOnly"];
-const kDatabaseOptions = ["database", "name", "metric", "dtype", ...kPrivateOptions];
-
 /** Catches forgotten embeddings at once; they would fail on the first search, without a reason. */
 export function refuseNoEmbeddings(embeddings: unknown): void {
   const found = embeddings as Record<string, unknown> | null | undefined;
@@ -92,20 +54,6 @@ export function refuseNoEmbeddings(embeddings: unknown): void {
     "HiveVectorStore: the first argument must be embeddings.",
     "Pass an Embeddings of LangChain, or any object with embedDocuments and embedQuery.",
   );
-}
-
-/** Checks the options of the constructor and returns a copy that no caller can change. */
-export function readStoreOptions(options: unknown): HiveVectorStoreOptions {
-  const bag = readBag(options ?? {}, "HiveVectorStore", ["collection", ...kDatabaseOptions]);
-  if (bag["collection"] !== undefined) {
-    refuseForeign(bag["collection"], "collection", "upsert");
-    refuseTogether(bag, "collection", kDatabaseOptions);
-  }
-  if (bag["database"] !== undefined) {
-    refuseForeign(bag["database"], "database", "collection");
-    refuseTogether(bag, "database", kPrivateOptions);
-  }
-  return { ...bag };
 }
 
 /** Reads the options of `addDocuments` and `addVectors`, or an array of ids in their place. */
@@ -200,37 +148,6 @@ export function refuseLengths(method: string, lists: Readonly<Record<string, unk
     `${method}: got ${listed.join(", but ")}.`,
     `Pass as many ${Object.keys(lengths).join(" as ")}.`,
     lengths,
-  );
-}
-
-/** An object all of whose keys are known. A key that is present but undefined counts as left out. */
-function readBag(value: unknown, where: string, known: readonly string[]): Bag {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw invalidArgument(`${where}: options must be an object.`, `Known: ${known.join(", ")}.`);
-  }
-  const unknown = Object.keys(value).filter((name) => !known.includes(name));
-  if (unknown.length > 0) throw unknownOption(where, unknown, known);
-  return value as Bag;
-}
-
-/** Checks by method, not by class: two builds of the package may be loaded in one process. */
-function refuseForeign(value: unknown, option: "collection" | "database", method: string): void {
-  const found = value as Record<string, unknown> | null;
-  if (typeof found === "object" && typeof found?.[method] === "function") return;
-  throw invalidArgument(
-    `HiveVectorStore: "${option}" is not a ${option} of hive-gpu.`,
-    option === "database" ? "Pass what openDatabase() resolves to." : "Await db.collection(name).",
-    { option },
-  );
-}
-
-function refuseTogether(bag: Bag, option: string, others: readonly string[]): void {
-  const given = others.filter((name) => bag[name] !== undefined);
-  if (given.length === 0) return;
-  throw invalidArgument(
-    `HiveVectorStore: "${option}" was given together with ${quoteAll(given)}.`,
-    `An open ${option} has these already: pass it alone, or set them where it is opened.`,
-    { options: [option, ...given] },
   );
 }
 

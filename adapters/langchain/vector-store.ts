@@ -5,15 +5,15 @@ import { maximalMarginalRelevance } from "@langchain/core/utils/math";
 import { VectorStore } from "@langchain/core/vectorstores";
 import type { Collection, VectorCollection } from "hive-gpu";
 import { toDocument } from "./document.js";
-import { invalidArgument } from "./errors.js";
+import { invalidArgument } from "../common/errors.js";
 import { engineFilter, type HiveFilterType } from "./filter.js";
-import { CollectionHandle } from "./handle.js";
+import { CollectionHandle } from "../common/handle.js";
+import { readStoreOptions } from "../common/options.js";
 import {
   readAddOptions,
   readDeleteParams,
   readMmrOptions,
   readSearchOptions,
-  readStoreOptions,
   refuseLengths,
   refuseNoEmbeddings,
   type HiveAddOptions,
@@ -51,7 +51,7 @@ export class HiveVectorStore extends VectorStore {
     // LangChain keeps this object for as long as the store lives, and may print it.
     super(embeddings, {});
     refuseNoEmbeddings(embeddings);
-    this.handle = new CollectionHandle(readStoreOptions(options));
+    this.handle = new CollectionHandle(readStoreOptions(options), "langchain");
   }
 
   /** Tags traces and retrievers. The base class calls it before any field of this class exists. */

@@ -5,10 +5,7 @@ import {
   type DatabaseOptions,
   type VectorCollection,
 } from "hive-gpu";
-import type { HiveVectorStoreOptions } from "./options.js";
-
-/** Name of the collection when the caller gives none. */
-const kDefaultName = "langchain";
+import type { StoreOptions } from "./options.js";
 
 /**
  * The collection of a store: opened on first use, so that a constructor never waits, and closed
@@ -20,7 +17,11 @@ export class CollectionHandle {
   private owned: Promise<Database> | undefined;
   private closed = false;
 
-  constructor(private readonly options: HiveVectorStoreOptions) {}
+  /** @param defaultName name of the collection when the caller gives none */
+  constructor(
+    private readonly options: StoreOptions,
+    private readonly defaultName: string,
+  ) {}
 
   /** The open collection. Callers that come while it is being opened share the one attempt. */
   open(): Promise<VectorCollection> {
@@ -48,7 +49,7 @@ export class CollectionHandle {
 
   private async openOnce(): Promise<VectorCollection> {
     if (this.options.collection !== undefined) return this.options.collection as VectorCollection;
-    const { database, name = kDefaultName, metric, dtype } = this.options;
+    const { database, name = this.defaultName, metric, dtype } = this.options;
     const db = database ?? (await this.openOwned());
     return db.collection(name, { metric, dtype });
   }
