@@ -148,6 +148,14 @@ void equal(const void* values, uint32_t count, const uint64_t* list, uint32_t le
   }
 }
 
+uint64_t count_bits(const uint32_t* words, const uint32_t* mask, size_t count) {
+  uint64_t total = 0;
+  for (size_t i = 0; i < count; ++i) {
+    for (uint32_t w = mask == nullptr ? words[i] : words[i] & mask[i]; w != 0; w &= w - 1) ++total;
+  }
+  return total;
+}
+
 #define HIVE_GATHER_ROW(M) {gather<M, 0>, gather<M, 1>, gather<M, 2>, gather<M, 3>}
 #define HIVE_SCAN_ROW(M) {scan<M, 0>, scan<M, 1>, scan<M, 2>, scan<M, 3>}
 constexpr CpuKernels kTable = {
@@ -163,6 +171,7 @@ constexpr CpuKernels kTable = {
      HIVE_GATHER_ROW(4)},
     {range<uint8_t>, range<uint16_t>, range<uint32_t>, range<uint64_t>},
     {equal<uint8_t>, equal<uint16_t>, equal<uint32_t>, equal<uint64_t>},
+    count_bits,
 };
 
 }  // namespace

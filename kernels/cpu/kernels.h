@@ -42,6 +42,10 @@ using RangeFn = void (*)(const void* values, uint32_t count, uint64_t lo, uint64
 using EqualFn = void (*)(const void* values, uint32_t count, const uint64_t* list, uint32_t length,
                          uint64_t* out);
 
+// Set bits of words[i] & mask[i], i < count; mask may be null. Baseline x86-64 has no instruction for
+// it, so it belongs here.
+using CountFn = uint64_t (*)(const uint32_t* words, const uint32_t* mask, size_t count);
+
 // First pass of a batch: one panel of queries against a block of decoded rows.
 struct PanelArgs {
   const float* rows;  // [count][dim]
@@ -89,6 +93,7 @@ struct CpuKernels {
   GatherFn gather[5][4];            // [metric][dtype]
   RangeFn range[4];                 // u8, u16, u32, u64
   EqualFn equal[4];
+  CountFn count_bits;
 };
 
 const CpuKernels* scalar_kernels();

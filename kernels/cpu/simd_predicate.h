@@ -154,6 +154,24 @@ struct Compare<uint32_t> {
 
 #endif
 
+inline uint64_t count_bits(const uint32_t* words, const uint32_t* mask, size_t count) {
+  uint64_t total = 0;
+  size_t i = 0;
+  for (; i + 2 <= count; i += 2) {
+    uint64_t word;
+    std::memcpy(&word, words + i, sizeof word);
+    if (mask != nullptr) {
+      uint64_t kept;
+      std::memcpy(&kept, mask + i, sizeof kept);
+      word &= kept;
+    }
+    total += static_cast<uint64_t>(__builtin_popcountll(word));
+  }
+  if (i == count) return total;
+  const uint32_t last = mask == nullptr ? words[i] : words[i] & mask[i];
+  return total + static_cast<uint64_t>(__builtin_popcount(last));
+}
+
 // Calls word(64 values) for each whole word, and once more for what is left, padded with zeros.
 template <class T, class Word>
 inline void each_word(const void* values, uint32_t count, uint64_t* out, const Word& word) {

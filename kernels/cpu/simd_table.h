@@ -21,4 +21,5 @@ constexpr PanelFn panel_of() {
        HIVE_GATHER_ROW(4)},                                                                       \
       {range<uint8_t>, range<uint16_t>, range<uint32_t>, range<uint64_t>},                        \
       {equal<uint8_t>, equal<uint16_t>, equal<uint32_t>, equal<uint64_t>},                        \
+      count_bits,                                                                                 \
   }

@@ -1,11 +1,11 @@
 #include "predicate.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 
+#include "cpu_backend.h"
 #include "specialize.h"
 
 namespace hive {
@@ -108,18 +108,20 @@ void add_bytes(const Node& node, const SegmentColumns& columns, uint64_t* bytes)
 uint64_t count_passing(const FilterBits& bits, const SnapshotSegment& s) {
   if (bits.all) return s.live_count;
   if (bits.words.empty()) return 0;
-  uint64_t count = 0;
-  for (size_t w = 0; w < bits.words.size(); ++w) {
-    uint32_t word = bits.words[w];
-    if (s.live != nullptr && word != 0) {
-      const uint32_t first = static_cast<uint32_t>(w) * 32;
-      const uint32_t known = s.live->count > first ? std::min(32u, s.live->count - first) : 0;
-      const uint32_t mask = known == 32 ? ~0u : (1u << known) - 1;
-      if (known > 0) word &= s.live->words[w] | ~mask;
-    }
-    count += static_cast<uint64_t>(std::popcount(word));
+  const cpu::CountFn count_bits = cpu::best_kernels().count_bits;
+  const uint32_t* const words = bits.words.data();
+  // Slots beyond the live bitset live, those that share its last word included.
+  const size_t whole =
+      s.live == nullptr ? 0 : std::min<size_t>(s.live->count / 32, bits.words.size());
+  uint64_t count = whole == 0 ? 0 : count_bits(words, s.live->words.data(), whole);
+  size_t next = whole;
+  if (s.live != nullptr && s.live->count % 32 != 0 && next < bits.words.size()) {
+    const uint32_t beyond = ~((1u << (s.live->count % 32)) - 1);
+    const uint32_t mask = s.live->words[next] | beyond;
+    count += count_bits(words + next, &mask, 1);
+    ++next;
   }
-  return count;
+  return count + count_bits(words + next, nullptr, bits.words.size() - next);
 }
 
 }  // namespace

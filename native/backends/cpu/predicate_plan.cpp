@@ -143,6 +143,7 @@ void PredicatePlan::run_tile(uint32_t index, Worker& worker) const {
     for (uint32_t w = 0; w < block.words(); ++w) {
       const uint32_t left = block.count - w * 64;
       if (left < 64) top[w] &= (uint64_t{1} << left) - 1;
+      if (s.passing == nullptr) continue;
       const uint64_t live = s.live == nullptr
                                 ? ~uint64_t{0}
                                 : word_of(s.live->data(), s.live_count, first + w * 64, true);
