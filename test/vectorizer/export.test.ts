@@ -1,12 +1,17 @@
 /** Export to the server's files, and back. */
+import { createWriteStream } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import type { VectorCollection } from "hive-gpu";
 import { exportVecdb, importVecdb } from "hive-gpu/vectorizer";
 import { describe, expect, it } from "vitest";
+import yazl from "yazl";
 import { database } from "../unit/helpers.js";
 import { failure, noise } from "./helpers.js";
 import { contents, newFolder } from "./mirror-helpers.js";
+import { storeOf, stored } from "./zip.js";
 
 async function imported(source: string) {
   const db = await database();
@@ -112,4 +117,16 @@ describe("export", () => {
     await failure(() => exportVecdb(folder, { collections: [slash] }), "INVALID_ARGUMENT");
     await failure(() => exportVecdb(folder, { collections: [] }), "INVALID_ARGUMENT");
   });
+});
+
+it("archives in the format for more than 4 GiB (ZIP64) are read", async () => {
+  const folder = await newFolder();
+  const zip = new yazl.ZipFile();
+  const store = Buffer.from(storeOf("docs", [stored("a", [1, 0]), stored("b", [0, 1])]));
+  zip.addBuffer(store, "docs_vector_store.bin", { forceZip64Format: true });
+  zip.end({ forceZip64Format: true, comment: "" });
+  const output = createWriteStream(path.join(folder, "vectorizer.vecdb"));
+  await pipeline(zip.outputStream as Readable, output);
+  const { report } = await imported(folder);
+  expect(report.collections).toMatchObject([{ name: "docs", imported: 2 }]);
 });
