@@ -84,10 +84,9 @@ std::vector<PhysicalDevice> devices_for(const Settings& settings, std::string* w
   const std::lock_guard lock(all.mutex);
   const auto found = all.devices.find(key);
   if (found != all.devices.end()) return found->second;
-  const Instance instance(settings.validate);
-  std::vector<PhysicalDevice> devices = usable_devices(instance, settings);
-  if (devices.empty()) *why = explain(list_devices(instance, settings));
-  // Nothing found is asked again: a driver may be installed meanwhile.
+  const std::shared_ptr<Instance> instance = Instance::get(settings.validate);
+  std::vector<PhysicalDevice> devices = usable_devices(*instance, settings);
+  if (devices.empty()) *why = explain(list_devices(*instance, settings));
   else all.devices.emplace(key, devices);
   return devices;
 }

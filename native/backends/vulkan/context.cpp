@@ -1,6 +1,7 @@
 #include "context.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "memory.h"
 #include "pipelines.h"
@@ -27,6 +28,20 @@ Shared& shared() {
   // Never destroyed: drivers' own threads may outlive static destructors.
   static auto* const instance = new Shared();
   return *instance;
+}
+
+// Once the process exits, drivers take themselves down and must not be called any more. The handler
+// runs before theirs, because it is registered after they were loaded; it waits for a device that is
+// being closed on another thread.
+std::mutex& exit_mutex() {
+  static auto* const mutex = new std::mutex();
+  return *mutex;
+}
+std::atomic<bool> g_exiting{false};
+
+void on_exit() {
+  const std::lock_guard lock(exit_mutex());
+  g_exiting.store(true);
 }
 
 }  // namespace
@@ -108,7 +123,7 @@ std::shared_ptr<Context> Context::get(uint32_t index, const Settings& settings) 
     if (!context->lost()) return context;
     std::erase(all.kept, context);
   }
-  auto instance = std::make_shared<Instance>(settings.validate);
+  std::shared_ptr<Instance> instance = Instance::get(settings.validate);
   const std::vector<PhysicalDevice> devices = usable_devices(*instance, settings);
   if (index >= devices.size()) {
     throw Error(HIVE_NO_DEVICE, "There is no Vulkan device " + std::to_string(index) + ". " +
@@ -151,7 +166,18 @@ Context::Context(std::shared_ptr<Instance> instance, const PhysicalDevice& physi
   }
 }
 
+bool Context::lost() const { return lost_.load() || g_exiting.load(); }
+
 Context::~Context() {
+  const std::lock_guard lock(exit_mutex());
+  if (g_exiting.load()) {
+    // What these hold goes with the process.
+    (void)scratch_.release();
+    (void)uploader_.release();
+    (void)memory_.release();
+    (void)pipelines_.release();
+    return;
+  }
   (void)api_.vkDeviceWaitIdle(device_);
   scratch_.reset();
   uploader_.reset();
@@ -200,6 +226,7 @@ void Context::create_device() {
   check(instance_->api().vkCreateDevice(physical_.handle, &info, nullptr, &device_),
         "vkCreateDevice");
   api_ = instance_->load_device(device_);
+  std::atexit(on_exit);
 }
 
 uint32_t Context::memory_type(uint32_t allowed, Use use) const {
@@ -306,7 +333,7 @@ uint64_t Context::free_bytes() const {
   instance_->api().vkGetPhysicalDeviceMemoryProperties2(physical_.handle, &info);
   const uint64_t may = budget.heapBudget[physical_.rows_heap];
   const uint64_t used = budget.heapUsage[physical_.rows_heap];
-  return std::min(total, may > used ? may - used : 0);
+  return std::min(total, (may > used ? may - used : 0) + memory_->spare_bytes());
 }
 
 void Context::note(hive_status status) {

@@ -83,7 +83,8 @@ class Context {
   bool params_in_place() const { return params_in_place_; }
   uint64_t free_bytes() const;
 
-  bool lost() const { return lost_.load(); }
+  // Nothing may be submitted any more; also true once the process exits.
+  bool lost() const;
   // Remembers a lost or hung device; rethrow-friendly.
   void note(hive_status status);
   // Throws INTERNAL when the validation layer has said something.

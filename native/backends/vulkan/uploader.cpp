@@ -1,6 +1,7 @@
 #include "uploader.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 namespace hive::vulkan {
@@ -9,7 +10,9 @@ namespace {
 constexpr uint64_t kSlotBytes = uint64_t{16} << 20;
 constexpr uint64_t kSharedFill = uint64_t{2} << 20;  // fills above this are spread over the team
 constexpr uint64_t kWaitNanos = 20'000'000'000;
-constexpr uint32_t kTeamMax = 7;
+constexpr uint32_t kTeamMax = 11;
+// Fills of a stream follow each other closely; waking up would cost as much as copying.
+constexpr auto kSpin = std::chrono::microseconds(300);
 
 void copy_rows(char* to, const Source& s, uint64_t first, uint64_t count) {
   const char* from = s.data + first * s.row_bytes;
@@ -127,6 +130,7 @@ void Uploader::fill(char* to, const Source& s, uint64_t first, uint64_t count) {
     team_tasks_.push_back([=, &s] { copy_rows(to + from * s.stride, s, first + from, rows); });
     ++team_busy_;
   }
+  team_queued_.store(team_tasks_.size());
   lock.unlock();
   team_wake_.notify_all();
   copy_rows(to, s, first, std::min(share, count));
@@ -141,10 +145,17 @@ void Uploader::help() {
     if (team_tasks_.empty()) return;
     const std::function<void()> task = std::move(team_tasks_.front());
     team_tasks_.pop_front();
+    team_queued_.store(team_tasks_.size());
     lock.unlock();
     task();
     lock.lock();
     if (--team_busy_ == 0) team_done_.notify_one();
+    lock.unlock();
+    const auto until = std::chrono::steady_clock::now() + kSpin;
+    while (team_queued_.load() == 0 && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+    lock.lock();
   }
 }
 

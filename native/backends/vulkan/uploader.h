@@ -55,6 +55,7 @@ class Uploader {
   std::condition_variable team_done_;
   std::deque<std::function<void()>> team_tasks_;
   size_t team_busy_ = 0;
+  std::atomic<size_t> team_queued_{0};  // of team_tasks_, for a look without the lock
   bool team_stop_ = false;
   std::vector<std::thread> team_;
 };

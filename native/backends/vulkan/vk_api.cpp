@@ -128,6 +128,16 @@ std::string Messages::first() const {
   return first_;
 }
 
+std::shared_ptr<Instance> Instance::get(bool validate) {
+  static std::mutex mutex;
+  // Never destroyed: drivers' own threads may outlive static destructors.
+  static auto* const made = new std::shared_ptr<Instance>[2];
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<Instance>& one = made[validate ? 1 : 0];
+  if (one == nullptr) one = std::make_shared<Instance>(validate);
+  return one;
+}
+
 Instance::Instance(bool validate) {
   const LoaderApi& global = loader();
   VkApplicationInfo app{};

@@ -8,6 +8,7 @@
 #include <vulkan/vulkan_core.h>
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -65,6 +66,9 @@ struct Messages {
 
 class Instance {
  public:
+  // The process's instance; made when first needed and kept: drivers leak what they load, so that
+  // some refuse after a few dozen instances.
+  static std::shared_ptr<Instance> get(bool validate);
   // validate: with the Khronos validation layer (core and synchronisation). Throws
   // DRIVER_MISSING, DRIVER_TOO_OLD or NO_DEVICE with the reason.
   explicit Instance(bool validate);
