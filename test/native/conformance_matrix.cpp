@@ -189,6 +189,8 @@ TEST_CASE("conformance matrix") {
                   shapes.size(), 100.0 * static_cast<double>(run.cases) / shapes.size(),
                   static_cast<unsigned long long>(seed));
     note(line);
+    const hive_health health = run.device->health();
+    if (health.detail[0] != 0) note("conformance " + run.backend->spec + ": " + health.detail);
     CHECK(run.wrong == 0);
   }
 }
