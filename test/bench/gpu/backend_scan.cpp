@@ -1,6 +1,6 @@
 // One backend's exact scan, through the C ABI: first that it answers like the CPU backend, then how
 // long it takes from submit to the end of wait, as a fraction of the bytes' time at a bandwidth.
-//   gpu_scan <library> <settings> <copy GB/s> <case> [<case> ...]
+//   backend_scan <library> <settings> <copy GB/s> <case> [<case> ...]
 //   case: <rows>x<dim>:<dtype>:<metric>:<queries>:<k>      e.g. 1000000x128:f32:cosine:1:10
 #include <dlfcn.h>
 
@@ -259,7 +259,7 @@ hive_device* open_on(const hive_backend_table* table, const hive_open_options& o
 }  // namespace
 
 int main(int argc, char** argv) {
-  require(argc >= 5, "usage: gpu_scan <library> <settings> <copy GB/s> <case> ...");
+  require(argc >= 5, "usage: backend_scan <library> <settings> <copy GB/s> <case> ...");
   void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
   require(library != nullptr, "the library cannot be loaded");
   const auto open = reinterpret_cast<hive_backend_open_fn>(dlsym(library, "hive_backend_open"));
