@@ -18,8 +18,10 @@ vec4 load4(uvec2 row, uint block, float scale) {
   if (DTYPE == kF32) return Vec4s(row).v[block];
   if (DTYPE == kI8) {
     const int w = int(Words(row).v[block]);
-    precise vec4 x = vec4(bitfieldExtract(w, 0, 8), bitfieldExtract(w, 8, 8),
-                          bitfieldExtract(w, 16, 8), bitfieldExtract(w, 24, 8)) * scale;
+    const vec4 e = vec4(bitfieldExtract(w, 0, 8), bitfieldExtract(w, 8, 8),
+                        bitfieldExtract(w, 16, 8), bitfieldExtract(w, 24, 8));
+    // Component by component: a product of a vector and a number may be fused in spite of precise.
+    precise const vec4 x = e * vec4(scale);
     return x;
   }
   const uvec2 w = Pairs(row).v[block];

@@ -35,7 +35,9 @@ function compile(kernel, folder) {
     "glslc",
     [
       "--target-env=vulkan1.2",
-      "-O",
+      // No -O: the optimiser copies instructions when it unrolls and forgets that copies are
+      // `precise` too; drivers optimise anyway.
+      "-O0",
       ...kernel.defines.map((define) => `-D${define}`),
       path.join(here, kernel.source),
       "-o",

@@ -116,7 +116,11 @@ enum {
     /* Reads rows in place through hive_segment_desc.host_*; segment_append only marks them. */
     HIVE_CAP_HOST_MEMORY = 1u << 0,
     /* Calls hive_job.notify. Without it the caller has to poll or wait. */
-    HIVE_CAP_NOTIFY = 1u << 1
+    HIVE_CAP_NOTIFY = 1u << 1,
+    /* May take subnormal f32 operands and results for 0 (below 2^-126). Values may then be further
+     * from other backends' by 2^-126 * sum(3 + |x| + |y|) over the elements, for cosine times both
+     * inverse norms: nothing that shows unless elements or products are that small. */
+    HIVE_CAP_FLUSHES = 1u << 2
 };
 
 typedef struct hive_device_info {

@@ -164,6 +164,7 @@ struct ScanCase {
 };
 
 struct Answer {
+  bool flushes = false;  // the device may take subnormal numbers for 0
   hive_status status = HIVE_PENDING;
   std::string problem;
   std::vector<hive_hit> hits;

@@ -27,13 +27,25 @@ std::string text_of(const hive_hit& h) {
 bool same_bits(float a, float b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 
 // How far two backends may be apart in the value of one (query, row) pair.
-double tolerance(const ScanCase& c, uint32_t q, const hive_hit& h) {
+double tolerance(const ScanCase& c, uint32_t q, const hive_hit& h, bool flushes) {
   const Rows& rows = c.segments[h.segment].rows;
+  double flushed = 0;
+  if (flushes) {
+    // HIVE_CAP_FLUSHES
+    for (uint32_t i = 0; i < c.dim; ++i) {
+      flushed += 3 + std::fabs(static_cast<double>(rows.decoded[size_t{h.slot} * c.dim + i])) +
+                 std::fabs(static_cast<double>(c.queries[size_t{q} * c.dim + i]));
+    }
+    flushed *= 0x1p-126;
+    if (c.metric == HIVE_METRIC_COSINE) {
+      flushed *= static_cast<double>(rows.inv_norms[h.slot]) * c.query_inv_norms[q];
+    }
+  }
   const double terms =
       oracle::sum_of_terms(c.metric, &rows.decoded[size_t{h.slot} * c.dim],
                            &c.queries[size_t{q} * c.dim], c.dim, rows.inv_norms[h.slot],
                            c.query_inv_norms[q]);
-  return 1e-5 * std::max(std::fabs(static_cast<double>(h.value)), terms);
+  return 1e-5 * std::max(std::fabs(static_cast<double>(h.value)), terms) + flushed;
 }
 
 float true_value(const ScanCase& c, uint32_t q, const hive_hit& h) {
@@ -50,19 +62,19 @@ bool in_range(const ScanCase& c, const hive_hit& h) {
 
 // "" when hit i of query q may stand where it does.
 std::string compare_hit(const ScanCase& c, uint32_t q, const hive_hit& want, const hive_hit& got,
-                        bool exact) {
+                        bool exact, bool flushes) {
   if (!in_range(c, got)) return "is no row that was to be searched";
   const bool same_row = got.segment == want.segment && got.slot == want.slot;
   if (exact) {
     return same_row && same_bits(got.value, want.value) ? "" : "is not the oracle's";
   }
-  const double allowed = tolerance(c, q, got);
+  const double allowed = tolerance(c, q, got, flushes);
   if (!(std::fabs(static_cast<double>(got.value) - true_value(c, q, got)) <= allowed)) {
     return "has a value that is too far from the oracle's";
   }
   if (same_row) return "";
   // Both values may be off by the tolerance, so rows this close to each other may swap.
-  const double both = allowed + tolerance(c, q, want);
+  const double both = allowed + tolerance(c, q, want, flushes);
   const double apart = std::fabs(static_cast<double>(true_value(c, q, got)) - want.value);
   return apart <= both ? "" : "is another row than the oracle's";
 }
@@ -77,7 +89,7 @@ std::string compare_query(const ScanCase& c, uint32_t q, const std::vector<hive_
   std::set<std::pair<uint32_t, uint32_t>> seen;
   for (size_t i = 0; i < want.size(); ++i) {
     const hive_hit& got = answer.hits[size_t{q} * c.k + i];
-    std::string wrong = compare_hit(c, q, want[i], got, exact);
+    std::string wrong = compare_hit(c, q, want[i], got, exact, answer.flushes);
     if (wrong.empty() && !seen.emplace(got.segment, got.slot).second) wrong = "comes twice";
     if (wrong.empty() && i > 0 &&
         oracle::closer(c.metric, got, answer.hits[size_t{q} * c.k + i - 1])) {
@@ -257,6 +269,7 @@ hive_status run_job(OpenDevice& device, const hive_scan_job& job, std::string* p
 
 Answer run_case(OpenDevice& device, const ScanCase& c, bool late_wait) {
   Answer answer;
+  answer.flushes = device.has(HIVE_CAP_FLUSHES);
   Uploaded uploaded(device, c, late_wait);
   if (!uploaded.problem.empty()) {
     answer.problem = "upload: " + uploaded.problem;

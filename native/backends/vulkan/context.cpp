@@ -140,11 +140,7 @@ Context::Context(std::shared_ptr<Instance> instance, const PhysicalDevice& physi
     : instance_(std::move(instance)), physical_(physical), settings_(settings) {
   create_device();
   try {
-    const bool one = physical_.compute_family == physical_.transfer_family;
-    const auto guard = std::make_shared<std::mutex>();
-    compute_.open(api_, device_, physical_.compute_family, guard);
-    transfer_.open(api_, device_, physical_.transfer_family,
-                   one ? guard : std::make_shared<std::mutex>());
+    if (!settings.compile_only) open_queues();
     const VkMemoryPropertyFlags direct = kLocal | kMapped;
     for (uint32_t i = 0; i < physical_.memory.memoryTypeCount; ++i) {
       const VkMemoryPropertyFlags flags = physical_.memory.memoryTypes[i].propertyFlags;
@@ -186,6 +182,14 @@ Context::~Context() {
   transfer_.close(api_, device_);
   compute_.close(api_, device_);
   api_.vkDestroyDevice(device_, nullptr);
+}
+
+void Context::open_queues() {
+  const bool one = physical_.compute_family == physical_.transfer_family;
+  const auto guard = std::make_shared<std::mutex>();
+  compute_.open(api_, device_, physical_.compute_family, guard);
+  transfer_.open(api_, device_, physical_.transfer_family,
+                 one ? guard : std::make_shared<std::mutex>());
 }
 
 void Context::create_device() {

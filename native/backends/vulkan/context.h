@@ -92,6 +92,7 @@ class Context {
 
  private:
   void create_device();
+  void open_queues();
   uint32_t memory_type(uint32_t allowed, Use use) const;
 
   const std::shared_ptr<Instance> instance_;

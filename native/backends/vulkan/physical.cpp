@@ -52,6 +52,7 @@ struct Found {
   VkPhysicalDeviceSubgroupProperties subgroup{};
   VkPhysicalDeviceSubgroupSizeControlProperties sizes{};
   VkPhysicalDeviceMaintenance3Properties limits{};
+  VkPhysicalDeviceFloatControlsProperties floats{};
   VkPhysicalDevicePCIBusInfoPropertiesEXT bus{};
   VkPhysicalDeviceFeatures2 features{};
   VkPhysicalDeviceBufferDeviceAddressFeatures address{};
@@ -85,6 +86,7 @@ void query(const Instance& instance, VkPhysicalDevice handle, uint32_t version, 
   chain(&f->driver, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, &f->properties);
   chain(&f->subgroup, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, &f->properties);
   chain(&f->limits, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, &f->properties);
+  chain(&f->floats, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES, &f->properties);
   if (f->has(VK_EXT_PCI_BUS_INFO_EXTENSION_NAME)) {
     chain(&f->bus, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT, &f->properties);
   }
@@ -204,6 +206,8 @@ void describe(const Found& f, PhysicalDevice* out) {
   out->software = info.kind == HIVE_DEVICE_SOFTWARE;
   out->max_workgroup = std::min(p.limits.maxComputeWorkGroupInvocations,
                                 p.limits.maxComputeWorkGroupSize[0]);
+  out->keep_denormals = f.floats.shaderDenormPreserveFloat32 != VK_FALSE;
+  if (!out->keep_denormals) info.caps |= HIVE_CAP_FLUSHES;
   out->memory_budget = f.has(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   out->size_control_ext = p.apiVersion < VK_API_VERSION_1_3;
 }

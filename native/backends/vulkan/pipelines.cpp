@@ -42,6 +42,32 @@ std::string default_folder() {
   return home == nullptr || *home != '/' ? "" : std::string(home) + "/.cache/hive-gpu";
 }
 
+// The module with the execution mode that keeps subnormal f32 results. Drivers flush them by default,
+// and then values whose products underflow differ from every other backend's.
+std::vector<uint32_t> with_denormals(const Module& module) {
+  constexpr uint32_t kHeaderWords = 5;
+  constexpr uint32_t kOpEntryPoint = 15, kOpExecutionMode = 16, kOpCapability = 17;
+  constexpr uint32_t kDenormPreserveCapability = 4464, kDenormPreserve = 4459;
+  std::vector<uint32_t> out(module.words, module.words + kHeaderWords);
+  const size_t words = module.bytes / 4;
+  bool capability_added = false;
+  for (size_t at = kHeaderWords; at < words;) {
+    const uint32_t length = module.words[at] >> 16;
+    const uint32_t opcode = module.words[at] & 0xffffu;
+    if (opcode == kOpCapability && !capability_added) {
+      out.insert(out.end(), {2u << 16 | kOpCapability, kDenormPreserveCapability});
+      capability_added = true;
+    }
+    out.insert(out.end(), module.words + at, module.words + at + length);
+    if (opcode == kOpEntryPoint) {
+      const uint32_t entry = module.words[at + 2];
+      out.insert(out.end(), {4u << 16 | kOpExecutionMode, entry, kDenormPreserve, 32u});
+    }
+    at += length;
+  }
+  return out;
+}
+
 uint32_t power_of_two_below(uint32_t x) {
   uint32_t p = 1;
   while (p * 2 <= x) p *= 2;
@@ -108,6 +134,12 @@ VkPipeline Pipelines::create(uint32_t module, const std::vector<uint32_t>& const
     info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
     info.codeSize = kModules[module].bytes;
     info.pCode = kModules[module].words;
+    std::vector<uint32_t> changed;
+    if (context_.physical().keep_denormals) {
+      changed = with_denormals(kModules[module]);
+      info.codeSize = changed.size() * 4;
+      info.pCode = changed.data();
+    }
     check(api.vkCreateShaderModule(context_.device(), &info, nullptr, &modules_[module]),
           "vkCreateShaderModule");
   }

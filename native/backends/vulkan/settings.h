@@ -23,6 +23,7 @@ struct Settings {
   std::string cache_folder;    // "" = $XDG_CACHE_HOME/hive-gpu or ~/.cache/hive-gpu
   uint64_t memory_limit = 0;   // memory_limit=<bytes> for rows and bitsets; 0 = the device's
   uint32_t timeout_ms = 20000;  // timeout_ms=<ms> for one submission
+  bool compile_only = false;    // no setting: pretended devices have no working queues
 
   // Throws INVALID_ARGUMENT for an unknown key or value.
   static Settings parse(const std::string& text);
@@ -38,6 +39,7 @@ struct PhysicalDevice {
   bool memory_budget = false;  // VK_EXT_memory_budget
   bool size_control_ext = false;  // subgroup size control comes as an extension (Vulkan 1.2)
   bool size_control = false;      // a subgroup size can be required
+  bool keep_denormals = false;    // subnormal results can be asked for
   uint32_t subgroup_size = 32;
   uint32_t max_workgroup = 256;
   uint32_t rows_heap = 0;         // heap that holds rows

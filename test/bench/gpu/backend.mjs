@@ -1,5 +1,5 @@
 // A GPU backend from JavaScript: first that it answers like the CPU, then how long a search takes.
-//   node test/bench/gpu/run.mjs <backend> [--rows 1000000] [--dims 128,768] [--stream]
+//   node test/bench/gpu/backend.mjs <backend> [--rows 1000000] [--dims 128,768] [--stream]
 // Prints one table. --stream: once more with a memory budget of half the rows.
 import { createRequire } from "node:module";
 import { performance } from "node:perf_hooks";
@@ -76,7 +76,9 @@ async function check(gpu, cpu, dimensions, name) {
     const [a, b] = [await gpu.search(query, { k: 10 }), await cpu.search(query, { k: 10 })];
     for (let i = 0; i < 10; i++) {
       if (a[i].id !== b[i].id || Math.abs(a[i].score - b[i].score) > 1e-5) {
-        throw new Error(`${name}: hit ${i} is ${a[i].id} ${a[i].score}, CPU: ${b[i].id} ${b[i].score}`);
+        throw new Error(
+          `${name}: hit ${i} is ${a[i].id} ${a[i].score}, CPU: ${b[i].id} ${b[i].score}`,
+        );
       }
     }
   }
@@ -91,7 +93,7 @@ for (const dimensions of values.dims.split(",").map(Number)) {
   await check(gpu.collection, cpu.collection, dimensions, name);
   const query = fill(new Float32Array(dimensions), 5);
   // Cards need a while to leave their idle clocks.
-  for (const until = performance.now() + 800; performance.now() < until; ) {
+  for (const until = performance.now() + 800; performance.now() < until;) {
     // eslint-disable-next-line no-await-in-loop
     await gpu.collection.search(query, { k: 10 });
   }
@@ -107,11 +109,14 @@ for (const dimensions of values.dims.split(",").map(Number)) {
     const before = half.db.device.memory();
     const times = await timed(12, () => half.collection.search(query, { k: 10 }));
     const { residentBytes, budgetBytes, evictions } = half.db.device.memory();
-    const streamed = ((evictions - before.evictions) / 12) * (bytes / rows) *
-      segmentRows(dimensions, budgetBytes);
+    const streamed =
+      ((evictions - before.evictions) / 12) * (bytes / rows) * segmentRows(dimensions, budgetBytes);
     const rate = streamed / median(times) / 1e6;
-    report(`${name}, one query, half the memory`, times,
-      `budget ${budgetBytes}, resident ${residentBytes}, about ${rate.toFixed(1)} GB/s streamed`);
+    report(
+      `${name}, one query, half the memory`,
+      times,
+      `budget ${budgetBytes}, resident ${residentBytes}, about ${rate.toFixed(1)} GB/s streamed`,
+    );
     await half.db.close();
   }
   await cpu.db.close();
