@@ -1,6 +1,7 @@
 #include "context.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 
 #include "memory.h"
@@ -30,17 +31,16 @@ Shared& shared() {
   return *instance;
 }
 
-// Once the process exits, drivers take themselves down and must not be called any more. The handler
-// runs before theirs, because it is registered after they were loaded; it waits for a device that is
-// being closed on another thread.
-std::mutex& exit_mutex() {
-  static auto* const mutex = new std::mutex();
+std::timed_mutex& exit_mutex() {
+  static auto* const mutex = new std::timed_mutex();
   return *mutex;
 }
 std::atomic<bool> g_exiting{false};
+constexpr auto kExitWait = std::chrono::seconds(3);
 
+// Waits for a device that is being closed on another thread, but not for ever.
 void on_exit() {
-  const std::lock_guard lock(exit_mutex());
+  const std::unique_lock lock(exit_mutex(), kExitWait);
   g_exiting.store(true);
 }
 
@@ -108,6 +108,8 @@ VkResult Queue::wait(uint64_t value, uint64_t timeout_ns) const {
   info.pValues = &value;
   return api_->vkWaitSemaphores(device_, &info, timeout_ns);
 }
+
+void guard_exit() { std::atexit(on_exit); }
 
 // ---- context ------------------------------------------------------------------------------------
 
@@ -230,7 +232,7 @@ void Context::create_device() {
   check(instance_->api().vkCreateDevice(physical_.handle, &info, nullptr, &device_),
         "vkCreateDevice");
   api_ = instance_->load_device(device_);
-  std::atexit(on_exit);
+  guard_exit();
 }
 
 uint32_t Context::memory_type(uint32_t allowed, Use use) const {

@@ -55,6 +55,11 @@ class Queue {
   uint64_t submitted_ = 0;
 };
 
+// Once the process exits, drivers take themselves down and must not be called any more. The handler
+// has to run before theirs, so it is registered again whenever a driver may have loaded something:
+// after a device was created and after a pipeline was compiled.
+void guard_exit();
+
 class Context {
  public:
   // The shared context of a device; opens it when there is none or the last one was lost.

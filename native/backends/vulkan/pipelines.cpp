@@ -165,6 +165,7 @@ VkPipeline Pipelines::create(uint32_t module, const std::vector<uint32_t>& const
   VkPipeline pipeline = VK_NULL_HANDLE;
   check(api.vkCreateComputePipelines(context_.device(), cache_, 1, &info, nullptr, &pipeline),
         "vkCreateComputePipelines");
+  guard_exit();
   return pipeline;
 }
 
