@@ -11,15 +11,16 @@ export const backends = Object.freeze(["metal", "cuda", "rocm", "vulkan", "cpu",
 export type BackendName = (typeof backends)[number];
 
 /**
- * Which device to use: "auto" (the best that works), a backend, a backend and the index of one of
- * its devices (`"cuda:1"`), or the same as an object. Naming one forces it: then nothing is ever
- * answered elsewhere.
+ * Which device to use: "auto" (the best that works), a backend, a backend and the index or the PCI
+ * bus id of one of its devices (`"cuda:1"`, `"cuda:0000:0a:00.0"`), or the same as an object.
+ * Naming one forces it: then nothing is ever answered elsewhere.
  */
 export type DeviceChoice =
   | "auto"
   | BackendName
   | `${BackendName}:${number}`
-  | { backend: BackendName; index?: number };
+  | `${BackendName}:${string}:${string}.${number}`
+  | { backend: BackendName; index?: number; busId?: string };
 
 /** Memory of a device, bytes. */
 export interface DeviceMemory {
@@ -57,12 +58,15 @@ export interface Device extends Readonly<NativeDeviceInfo> {
   hasAvailableVram(bytes: number): boolean;
 }
 
-const choiceKeys = new Set(["backend", "index"]);
+const choiceKeys = new Set(["backend", "index", "busId"]);
 const maxIndex = 255;
+/** [domain:]bus:device.function, hexadecimal. */
+const busIdPattern = /^(?:[0-9a-f]{1,8}:)?[0-9a-f]{1,2}:[0-9a-f]{1,2}\.[0-7]$/i;
 
 interface Forced {
   backend: BackendName;
   deviceIndex: number;
+  busId?: string;
 }
 
 function parseName(where: string, text: string): Forced {
@@ -71,6 +75,7 @@ function parseName(where: string, text: string): Forced {
   const backend = checkWord(where, "backend", name, backends);
   if (colon < 0) return { backend, deviceIndex: 0 };
   const digits = text.slice(colon + 1);
+  if (busIdPattern.test(digits)) return { backend, deviceIndex: 0, busId: digits };
   const index = digits === "" ? NaN : Number(digits);
   return { backend, deviceIndex: checkInteger(where, "device index", index, 0, maxIndex) };
 }
@@ -84,11 +89,16 @@ function parseChoice(choice: unknown): Forced | undefined {
     throw hiveError("INVALID_ARGUMENT", message);
   }
   checkOptions(where, choice, choiceKeys);
-  const { backend, index = 0 } = choice as { backend?: unknown; index?: unknown };
-  return {
-    backend: checkWord(where, "backend", backend, backends),
-    deviceIndex: checkInteger(where, "index", index, 0, maxIndex),
-  };
+  const { backend, index, busId } = choice as Record<string, unknown>;
+  const name = checkWord(where, "backend", backend, backends);
+  if (busId === undefined) {
+    return { backend: name, deviceIndex: checkInteger(where, "index", index ?? 0, 0, maxIndex) };
+  }
+  if (index !== undefined || typeof busId !== "string" || !busIdPattern.test(busId)) {
+    const message = `${where}: busId must be like "0000:0a:00.0", without an index; got ${show(busId)}.`;
+    throw hiveError("INVALID_ARGUMENT", message);
+  }
+  return { backend: name, deviceIndex: 0, busId };
 }
 
 // Which Vulkan devices may be used: Intel's; with the universal flag any vendor's; when vulkan is

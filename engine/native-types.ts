@@ -54,6 +54,8 @@ export interface NativeOpenOptions {
   backend?: string;
   /** Index of the device within the backend; default 0. */
   deviceIndex?: number;
+  /** PCI bus id of the device, instead of its index. */
+  busId?: string;
   /** Threads for computing on the host; default: the cores the process may use. */
   hostThreads?: number;
   /** "key=value;…" for the cpu backend: `isa=scalar|avx2|avx512|neon`. */

@@ -68,6 +68,7 @@ OpenOptions read_open_options(const Napi::CallbackInfo& info, size_t index) {
   }
   options.backend = string_of(object, "backend");
   options.device_index = static_cast<uint32_t>(integer_of(object, "deviceIndex", 1024));
+  options.bus_id = string_of(object, "busId");
   options.host_threads = static_cast<uint32_t>(integer_of(object, "hostThreads", 1024));
   options.cpu_config = string_of(object, "cpuConfig");
   options.fault_config = string_of(object, "faultConfig");

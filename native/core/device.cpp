@@ -1,7 +1,9 @@
 #include "device.h"
 
 #include <chrono>
+#include <cstdio>
 #include <map>
+#include <optional>
 
 #include "failure.h"
 #include "workers.h"
@@ -142,7 +144,47 @@ std::shared_ptr<Device> open_shared(const BackendReport& backend, const OpenOpti
   return device;
 }
 
-DeviceChoice open_forced(const OpenOptions& options) {
+struct BusId {
+  unsigned domain = 0, bus = 0, device = 0, function = 0;
+  bool operator==(const BusId&) const = default;
+};
+
+// "domain:bus:device.function" in hexadecimal digits, as lspci and nvidia-smi write it; drivers
+// disagree on how many digits a domain has. The domain may be left out.
+std::optional<BusId> parse_bus_id(const std::string& text) {
+  BusId id;
+  int end = 0;
+  const auto whole = [&] { return end > 0 && static_cast<size_t>(end) == text.size(); };
+  if (std::sscanf(text.c_str(), "%x:%x:%x.%x%n", &id.domain, &id.bus, &id.device, &id.function,
+                  &end) == 4 && whole()) {
+    return id;
+  }
+  id = {};
+  end = 0;
+  if (std::sscanf(text.c_str(), "%x:%x.%x%n", &id.bus, &id.device, &id.function, &end) == 3 &&
+      whole()) {
+    return id;
+  }
+  return std::nullopt;
+}
+
+uint32_t index_of(const std::string& bus_id, const BackendReport& report) {
+  const std::optional<BusId> wanted = parse_bus_id(bus_id);
+  if (!wanted) {
+    throw Failure("INVALID_ARGUMENT",
+                  "\"" + bus_id + "\" is no PCI bus id; one looks like 0000:0a:00.0.");
+  }
+  std::string known;
+  for (uint32_t i = 0; i < report.devices.size(); ++i) {
+    if (parse_bus_id(report.devices[i].bus_id) == wanted) return i;
+    if (report.devices[i].bus_id[0] != 0) known += std::string(" ") + report.devices[i].bus_id;
+  }
+  throw Failure("NO_DEVICE", "The backend \"" + report.name + "\" has no device at " + bus_id +
+                                 (known.empty() ? "; its devices have no PCI bus ids."
+                                                : "; it has devices at" + known + "."));
+}
+
+DeviceChoice open_forced(OpenOptions options) {
   DeviceChoice choice;
   const BackendReport report = probe_backend(options.backend, options);
   if (!report.usable) {
@@ -150,6 +192,7 @@ DeviceChoice open_forced(const OpenOptions& options) {
                   "The backend \"" + options.backend + "\" was asked for but cannot be used: " +
                       report.reason);
   }
+  if (!options.bus_id.empty()) options.device_index = index_of(options.bus_id, report);
   if (options.device_index >= report.devices.size()) {
     throw Failure("NO_DEVICE", "The backend \"" + options.backend + "\" has " +
                                    std::to_string(report.devices.size()) +

@@ -14,6 +14,7 @@ struct OpenOptions {
   std::vector<std::string> search_paths;
   std::string backend;        // forced; "" = choose
   uint32_t device_index = 0;
+  std::string bus_id;         // PCI id of a forced backend's device, instead of its index; "" = none
   uint32_t host_threads = 0;  // 0 = as many as usable
   std::string cpu_config;
   std::string fault_config;

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 
 #include "conformance.h"
+#include "core_fixture.h"
 
 namespace hive::test {
 namespace {
@@ -143,6 +144,23 @@ TEST_CASE("cuda: several devices are listed with their bus ids") {
   REQUIRE(first.table->device_info(1, &second, nullptr) == HIVE_OK);
   CHECK(std::string(first.info.bus_id) != std::string(second.bus_id));
   CHECK(second.vendor_id == 0x10de);
+}
+
+TEST_CASE("cuda: a device is chosen by its PCI bus id") {
+  OpenOptions options = options_for("cuda");
+  options.backend_config["cuda"] = std::string("driver=") + HIVE_FAKE_CUDA;
+  options.device_index = 1;
+  const DeviceChoice second = choose_device(options);
+  const std::string id = second.device->info().bus_id;
+  options.device_index = 0;
+  for (const std::string& text : {id, "0000" + id}) {
+    options.bus_id = text;
+    CHECK(choose_device(options).device->index() == 1);
+  }
+  for (const char* wrong : {"0000:7f:1f.7", "second", "0:0"}) {
+    options.bus_id = wrong;
+    CHECK_THROWS_AS(choose_device(options), Failure);
+  }
 }
 
 }  // namespace hive::test

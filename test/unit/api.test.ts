@@ -43,6 +43,11 @@ describe("database", () => {
       "BACKEND_UNAVAILABLE",
     );
     expect(error).toBeInstanceOf(hive.DeviceError);
+    await failure(
+      () => hive.openDatabase({ device: "cpu:0000:0a:00.0" }),
+      "NO_DEVICE",
+      /0000:0a:00\.0.*no PCI bus ids/,
+    );
   });
 
   it("holds a collection to the dimensions it is given while its first records come in", async () => {

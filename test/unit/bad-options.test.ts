@@ -56,6 +56,11 @@ describe("options", () => {
     await failure(() => openDatabase({ devise: "cpu" } as never), "UNKNOWN_OPTION", /"device"/);
     await failure(() => openDatabase({ device: "cude" } as never), "INVALID_ARGUMENT", /"cuda"/);
     await failure(() => openDatabase({ device: "cpu:x" } as never), "INVALID_ARGUMENT", /index/);
+    await failure(
+      () => openDatabase({ device: { backend: "cpu", busId: "x" } } as never),
+      "INVALID_ARGUMENT",
+      /busId.*"x"/,
+    );
     const db = await database();
     await failure(() => db.collection(""), "INVALID_ARGUMENT");
     await failure(() => db.collection("x".repeat(256)), "LIMIT_EXCEEDED", /255/);
