@@ -95,7 +95,7 @@ function parseChoice(choice: unknown): Forced | undefined {
     return { backend: name, deviceIndex: checkInteger(where, "index", index ?? 0, 0, maxIndex) };
   }
   if (index !== undefined || typeof busId !== "string" || !busIdPattern.test(busId)) {
-    const message = `${where}: busId must be like "0000:0a:00.0", without an index; got ${show(busId)}.`;
+    const message = `${where}: busId must be like "0000:0a:00.0", and alone; got ${show(busId)}.`;
     throw hiveError("INVALID_ARGUMENT", message);
   }
   return { backend: name, deviceIndex: 0, busId };

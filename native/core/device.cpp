@@ -214,7 +214,8 @@ DeviceChoice choose_device(const OpenOptions& options) {
     if (!report.selectable) continue;
     const bool enough = options.device_index < report.devices.size() || report.name == "cpu";
     if (!report.usable || !enough) {
-      choice.reasons.push_back(report.name + ": " + (report.usable ? "no such device" : report.reason));
+      choice.reasons.push_back(report.name + ": " +
+                               (report.usable ? "no such device" : report.reason));
       continue;
     }
     OpenOptions local = options;

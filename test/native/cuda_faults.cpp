@@ -27,7 +27,8 @@ struct Fake {
     used_ = reinterpret_cast<int (*)(size_t*)>(dlsym(library, "hive_fake_cuda_used"));
     REQUIRE((control_ != nullptr && used_ != nullptr));
     std::string reason;
-    REQUIRE_MESSAGE(load_backend("cuda:driver=" + path + ";" + settings, &backend, &reason), reason);
+    REQUIRE_MESSAGE(load_backend("cuda:driver=" + path + ";" + settings, &backend, &reason),
+                    reason);
   }
   ~Fake() { order("reset"); }
   void order(const char* what) const { CHECK(control_(what) == 0); }
