@@ -1,7 +1,7 @@
 /** Public exports of hive-gpu. */
 export type { Change, ChangesOptions } from "./changes.js";
 export { Collection } from "./collection.js";
-export { Database, type DatabaseOptions, type DatabaseStats, openDatabase } from "./database.js";
+export { Database, type DatabaseStats } from "./database.js";
 export {
   type BackendName,
   type Device,
@@ -27,7 +27,6 @@ export {
   hiveError,
 } from "./errors.js";
 export * as kit from "./kit.js";
-export type { Durability } from "./store/storage.js";
 export {
   type FieldCondition,
   type FieldFilter,
@@ -54,6 +53,8 @@ export {
   regex,
   size,
 } from "./filter.js";
+export type { Durability } from "./store/prepare.js";
+export { type DatabaseOptions, openDatabase } from "./open-database.js";
 export { limits } from "./limits.js";
 export { type Metric, metrics } from "./result.js";
 export * from "./types.js";

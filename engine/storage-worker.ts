@@ -1,9 +1,10 @@
 /** The child process of cli-storage.ts. */
 import type { StorageAnswer, StorageTask } from "./cli-storage.js";
-import { openDatabase } from "./database.js";
+import { openDatabase } from "./open-database.js";
 import { HiveGpuError } from "./errors.js";
 import { fromNative } from "./native-errors.js";
-import { rebuildIndex, salvageDatabase, verifyDatabase } from "./store/verify.js";
+import { rebuildIndex, salvageDatabase } from "./store/repair.js";
+import { verifyDatabase } from "./store/verify.js";
 
 async function copyOf(root: string, target: string): Promise<number> {
   const db = await openDatabase({ path: root, device: "cpu" });

@@ -1,5 +1,5 @@
 /** Opening the storage that the options of `openDatabase` ask for. */
-import type { DatabaseOptions } from "../database.js";
+import type { DatabaseOptions } from "../open-database.js";
 import { hiveError } from "../errors.js";
 import { checkBoolean, checkWord, show } from "../options.js";
 import type { NativeStorage } from "./native-log.js";

@@ -1,15 +1,12 @@
 /**
- * Verification of a database that is not open, and what can be made of a damaged one. Runs in a
+ * Verification of a database that is not open. Runs in a
  * process of its own (see cli-storage.ts): a damaged index can take a process down.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
-import { openDatabase } from "../database.js";
 import { HiveGpuError, hiveError } from "../errors.js";
 import { fromNative } from "../native-errors.js";
 import { loadAddon } from "../native.js";
-import { decodeRecord } from "../record-codec.js";
-import type { RecordInput } from "../types.js";
 import { type Directories, directoriesOf, parseFileName } from "./directories.js";
 import {
   type CollectionManifest,
@@ -17,7 +14,6 @@ import {
   Manifest,
   formatVersion,
 } from "./manifest.js";
-import { writeIndex } from "./index-folder.js";
 import type { NativeFileHeader, NativeLog, NativeStorage } from "./native-log.js";
 
 /** Something that is wrong. */
@@ -37,10 +33,8 @@ export interface VerifyReport {
   problems: Problem[];
 }
 
-/** Records moved at a time. */
-const batchRecords = 256;
-
-function problemOf(error: unknown, file: string): Problem {
+/** An error as a problem; `file` when it names none. */
+export function problemOf(error: unknown, file: string): Problem {
   const made = fromNative(error);
   const details = made instanceof HiveGpuError ? made.details : {};
   return {
@@ -50,7 +44,8 @@ function problemOf(error: unknown, file: string): Problem {
   };
 }
 
-interface Found {
+/** What a database consists of. */
+export interface Found {
   database: DatabaseManifest;
   collections: CollectionManifest[];
   problems: Problem[];
@@ -148,7 +143,7 @@ async function fromFiles(native: NativeStorage, at: Directories): Promise<Found>
 }
 
 /** Opens a collection's log for reading. */
-function openLog(
+export function openLog(
   native: NativeStorage,
   at: Directories,
   database: DatabaseManifest,
@@ -173,7 +168,12 @@ function openLog(
   });
 }
 
-async function find(native: NativeStorage, at: Directories, useIndex: boolean): Promise<Found> {
+/** From the index, or from the segment files alone. */
+export async function find(
+  native: NativeStorage,
+  at: Directories,
+  useIndex: boolean,
+): Promise<Found> {
   await fs.access(at.segments).catch((error: unknown) => {
     const message = `There is no database in ${at.root}.`;
     throw hiveError("STORAGE", message, { details: { file: at.root }, cause: error });
@@ -229,98 +229,4 @@ function readEverything(log: NativeLog, at: Directories, problems: Problem[]): v
       }
     }
   }
-}
-
-/** Copies everything undamaged into a new database. Returns what was lost as problems. */
-export async function salvageDatabase(
-  root: string,
-  target: string,
-  useIndex: boolean,
-): Promise<{ records: number; problems: Problem[] }> {
-  const native = loadAddon().addon.storage;
-  const at = directoriesOf(path.resolve(root));
-  const { database, collections, problems } = await find(native, at, useIndex);
-  const db = await openDatabase({ path: target, device: "cpu" });
-  let records = 0;
-  try {
-    for (const manifest of collections) {
-      const { name, metric, dtype } = manifest;
-      const dimensions = manifest.dimensions ?? undefined;
-      const collection = await db.collection(name, { metric, dtype, dimensions });
-      if (manifest.files.length === 0) continue;
-      const log = await openLog(native, at, database, manifest, true);
-      problems.push(...log.problems());
-      const rows = log.liveRows();
-      for (let from = 0; from < rows.length; from += batchRecords) {
-        const batch = undamaged(log, rows.subarray(from, from + batchRecords), at, problems);
-        await collection.upsert(batch);
-        records += batch.length;
-      }
-      log.close();
-    }
-  } finally {
-    await db.close();
-  }
-  return { records, problems };
-}
-
-function undamaged(
-  log: NativeLog,
-  rows: Float64Array,
-  at: Directories,
-  problems: Problem[],
-): RecordInput[] {
-  const batch: RecordInput[] = [];
-  for (const row of rows) {
-    try {
-      batch.push({
-        id: log.idOf(row)!,
-        vector: log.readVector(row),
-        ...decodeRecord(log.read(row)),
-      });
-    } catch (error) {
-      problems.push(problemOf(error, at.segments));
-    }
-  }
-  return batch;
-}
-
-/** Makes a new index from the segment files; the old one is kept beside it. */
-export async function rebuildIndex(root: string): Promise<{ records: number; kept: string }> {
-  const native = loadAddon().addon.storage;
-  const at = directoriesOf(path.resolve(root));
-  const lock = native.lock(at.lock);
-  try {
-    const { database, collections, problems } = await find(native, at, false);
-    if (problems.length > 0) throw damagedFiles(problems[0]!);
-    const rebuilt = new Map<number, CollectionManifest>();
-    let records = 0;
-    for (const manifest of collections) {
-      const log = await openLog(native, at, database, manifest, false);
-      const { count, digest, endRow, nextFile, sequence, files } = log.state();
-      log.close();
-      records += count;
-      database.sequence = Math.max(database.sequence, sequence);
-      rebuilt.set(manifest.number, {
-        ...manifest,
-        files: files.map(({ number, length }) => ({ number, length })),
-        nextFile: Math.max(nextFile, manifest.nextFile),
-        // What compaction dropped before is not known any more.
-        horizon: sequence,
-        count,
-        digest,
-        endRow,
-        sequence,
-      });
-    }
-    const kept = `${at.index}.damaged-${Date.now()}`;
-    await writeIndex(native, at, { database, collections: rebuilt }, kept);
-    return { records, kept };
-  } finally {
-    lock.release();
-  }
-}
-
-function damagedFiles({ file, offset, message }: Problem): HiveGpuError {
-  return hiveError("CORRUPT", message, { details: { file, offset } });
 }

@@ -83,8 +83,9 @@ class LogAppender {
     LogBatch::Touched& to = target(table.size() + 2 * kFrameAlign, 0);
     const std::string head = encode_frame_header(header, to.file->number, to.end);
     const uint64_t bytes = head.size() + table.size();
-    to.file->file->write(
-        to.end, {{head.data(), head.size()}, {table.data(), table.size()}, {kZeros, padding(bytes)}});
+    to.file->file->write(to.end, {{head.data(), head.size()},
+                                  {table.data(), table.size()},
+                                  {kZeros, padding(bytes)}});
     batch_.written_.push_back({to.file, {to.end, 0, 0, 0}, {}, 0});
     to.end += bytes + padding(bytes);
   }

@@ -11,7 +11,10 @@ constexpr char kZeros[kFrameAlign] = {};
 }  // namespace
 
 Compaction::Compaction(std::shared_ptr<RecordLog> of, size_t first, size_t count, uint64_t retain)
-    : log(std::move(of)), retain_from(retain), number(log->take_file_number()), sequence(log->last_sequence()) {
+    : log(std::move(of)),
+      retain_from(retain),
+      number(log->take_file_number()),
+      sequence(log->last_sequence()) {
   const auto& files = log->files();
   sources.assign(files.begin() + static_cast<ptrdiff_t>(first),
                  files.begin() + static_cast<ptrdiff_t>(first + count));
@@ -109,8 +112,8 @@ void Compaction::copy_frame(const LogFile& source, size_t index, const std::vect
       scales += scale;
     }
     if (crc32c(0, record.data(), record.size()) != e.record_crc || crc != e.vector_crc) {
-      Failure failure("CORRUPT", "The file " + source.file->path() + " is damaged in the frame at " +
-                                     "byte " + std::to_string(frame.offset) +
+      Failure failure("CORRUPT", "The file " + source.file->path() + " is damaged in the frame at" +
+                                     " byte " + std::to_string(frame.offset) +
                                      ": the checksum of a record is wrong.");
       throw failure.in_file(source.file->path(), static_cast<int64_t>(frame.offset));
     }

@@ -303,8 +303,8 @@ void ChangeReader::take(const Source& source, const Frame& frame, Changes* out) 
     if (e.sequence < from_) continue;
     if (crc32c(0, record.data(), record.size()) != e.record_crc ||
         stored_vector_crc(identity_, vectors.data(), h.count, i) != e.vector_crc) {
-      Failure failure("CORRUPT", "The file " + source.file->path() + " is damaged in the frame at " +
-                                     "byte " + std::to_string(frame.offset) +
+      Failure failure("CORRUPT", "The file " + source.file->path() + " is damaged in the frame at" +
+                                     " byte " + std::to_string(frame.offset) +
                                      ": the checksum of a record is wrong.");
       throw failure.in_file(source.file->path(), static_cast<int64_t>(frame.offset));
     }
