@@ -48,9 +48,13 @@ const defaultK = 10;
  * scans see one state of the collection from beginning to end; writes run one after another, and
  * one that fails or is aborted changes nothing.
  *
- * @typeParam M the shape of the records' metadata; not checked at run time
+ * @typeParam M the shape of the records' metadata; checked at run time only by a schema
+ * @typeParam In the shape of what is given to writes, when a schema makes M of it
  */
-export class Collection<M extends object = Metadata> implements VectorCollection<M> {
+export class Collection<
+  M extends object = Metadata,
+  In extends object = M,
+> implements VectorCollection<M, In> {
   readonly #state: CollectionState;
   readonly #writer: Writer;
   readonly #searcher: Searcher;
@@ -86,10 +90,11 @@ export class Collection<M extends object = Metadata> implements VectorCollection
    * The input must not change until the promise settles; it is neither kept nor changed.
    * @returns the ids of all given records, in order
    * @throws DIMENSION_MISMATCH, NON_FINITE, VECTOR_TOO_LARGE, DTYPE_OVERFLOW, INVALID_METADATA,
-   * LIMIT_EXCEEDED or INVALID_ARGUMENT, naming the record; DETACHED when a buffer went away
+   * SCHEMA_MISMATCH, SCHEMA_FAILED, LIMIT_EXCEEDED or INVALID_ARGUMENT, naming the record;
+   * DETACHED when a buffer went away
    */
   async upsert(
-    records: readonly RecordInput<M>[] | ColumnsInput<M>,
+    records: readonly RecordInput<In>[] | ColumnsInput<In>,
     options?: WriteOptions,
   ): Promise<string[]> {
     const checked = this.#write("upsert", options);
@@ -101,9 +106,9 @@ export class Collection<M extends object = Metadata> implements VectorCollection
   /**
    * Changes text or metadata and keeps the vector bit by bit. What is not given stays; metadata is
    * replaced as a whole. The records move to the end.
-   * @throws NOT_FOUND, naming the id; then nothing is changed
+   * @throws NOT_FOUND or SCHEMA_MISMATCH, naming the record; then nothing is changed
    */
-  async update(updates: readonly RecordUpdate<M>[], options?: WriteOptions): Promise<void> {
+  async update(updates: readonly RecordUpdate<In>[], options?: WriteOptions): Promise<void> {
     const checked = this.#write("update", options);
     if (!Array.isArray(updates)) {
       throw hiveError("INVALID_ARGUMENT", `update takes an array, got ${show(updates)}.`);

@@ -9,6 +9,7 @@ import { callNative } from "./native-errors.js";
 import type { NativeDevice, NativeHealth } from "./native-types.js";
 import { checkInteger, checkOptions, checkWord, show } from "./options.js";
 import { metrics } from "./result.js";
+import { type MetadataSchema, type SchemaInput, type SchemaOutput, checkSchema } from "./schema.js";
 import { CollectionState } from "./state.js";
 import { backup } from "./store/backup.js";
 import type { DatabaseStorage } from "./store/storage.js";
@@ -26,7 +27,7 @@ export interface DatabaseStats {
 }
 
 const truncateKeys = new Set(["before"]);
-const collectionKeys = new Set(["dimensions", "metric", "dtype"]);
+const collectionKeys = new Set(["dimensions", "metric", "dtype", "schema"]);
 const asyncDispose: symbol =
   (Symbol as { asyncDispose?: symbol }).asyncDispose ?? Symbol.for("Symbol.asyncDispose");
 
@@ -59,13 +60,23 @@ export class Database implements AsyncDisposable {
   /**
    * Opens a collection, or creates it when there is none of that name.
    * @param name 1 to 255 UTF-8 bytes
-   * @param options of a new collection. For one that exists, what is given must be what it has.
+   * @param options of a new collection. For one that exists, what is given must be what it has; a
+   * schema may also be given to one that has none yet, for the writes from then on. It holds, for
+   * everyone who opens the collection, until the database is closed.
    * @throws ALREADY_EXISTS when an option differs, naming both values
    */
-  async collection<M extends object = Metadata>(
+  collection<S extends MetadataSchema>(
+    name: string,
+    options: CollectionOptions & { schema: S },
+  ): Promise<Collection<SchemaOutput<S>, SchemaInput<S>>>;
+  collection<M extends object = Metadata>(
     name: string,
     options?: CollectionOptions,
-  ): Promise<Collection<M>> {
+  ): Promise<Collection<M>>;
+  async collection(
+    name: string,
+    options?: CollectionOptions & { schema?: unknown },
+  ): Promise<Collection<object>> {
     this.#assertOpen();
     checkName(name);
     checkOptions("collection", options, collectionKeys);
@@ -75,12 +86,14 @@ export class Database implements AsyncDisposable {
     }
     if (metric !== undefined) checkWord("collection", "metric", metric, metrics);
     if (dtype !== undefined) checkWord("collection", "dtype", dtype, dtypes);
+    const schema = checkSchema("collection", options?.schema);
     const wanted = { dimensions, metric, dtype };
     const entry = this.#entries.get(name) ?? (await this.#open(name, wanted));
     this.#assertOpen();
     matchExisting(entry.state, wanted);
+    entry.state.useSchema(schema);
     await entry.state.setDimensions(dimensions);
-    return entry.collection as unknown as Collection<M>;
+    return entry.collection;
   }
 
   /** Opens or creates; once at a time for each name. */

@@ -36,6 +36,11 @@ const table = {
   LIMIT_EXCEEDED: row("InputError", "See limits.ts for the limit and its reason."),
   UNKNOWN_OPTION: row("InputError", "Check the spelling of the option."),
   INVALID_METADATA: row("InputError", "Metadata is JSON plus Date."),
+  SCHEMA_MISMATCH: row(
+    "InputError",
+    "Correct the metadata that the message names, or the schema of the collection.",
+  ),
+  SCHEMA_FAILED: row("InputError", "Correct the schema of the collection; see the cause."),
   INVALID_FILTER: row("InputError", "See docs/filters.md for the operators and their operands."),
   NOT_FOUND: row("InputError", "Check the id, or upsert the record first."),
   ALREADY_EXISTS: row(

@@ -14,8 +14,21 @@ export type { FilterRecord, Scalar, ValueType } from "./filter-ast.js";
 /** Elements of an array type, or the type itself. */
 type Element<T> = T extends readonly (infer E)[] ? E : T;
 
-/** Types that have an order. */
-type Ordered<T> = Extract<Element<T>, string | number | Date>;
+/** The operand of an operator that works on values of one kind only. */
+type When<T, Kind, Operand> = [Extract<T, Kind>] extends [never] ? never : Operand;
+
+/** Operands that values of the type are ordered against. */
+type Ordered<T> = unknown extends T
+  ? string | number | Date
+  :
+      | When<Element<T>, string, string>
+      | When<Element<T>, number, number>
+      | When<Element<T>, Date, Date>;
+
+/** Parts of strings, elements of arrays. */
+type Part<T> = unknown extends T
+  ? Scalar
+  : When<T, string, string> | (Element<Extract<T, readonly unknown[]>> & Scalar);
 
 /** Conditions on the value at one path, all of which must hold. */
 export interface FieldFilter<T = unknown> {
@@ -23,10 +36,10 @@ export interface FieldFilter<T = unknown> {
   $eq?: T | Element<T> | null;
   /** Not `$eq`; passes where the path is missing. */
   $ne?: T | Element<T> | null;
-  $gt?: unknown extends T ? string | number | Date : Ordered<T>;
-  $gte?: unknown extends T ? string | number | Date : Ordered<T>;
-  $lt?: unknown extends T ? string | number | Date : Ordered<T>;
-  $lte?: unknown extends T ? string | number | Date : Ordered<T>;
+  $gt?: Ordered<T>;
+  $gte?: Ordered<T>;
+  $lt?: Ordered<T>;
+  $lte?: Ordered<T>;
   /** `$eq` to one of them. */
   $in?: readonly (T | Element<T> | null)[];
   /** Not `$in`; passes where the path is missing. */
@@ -36,13 +49,13 @@ export interface FieldFilter<T = unknown> {
   /** Equal to every one of them; of no values: nothing passes. */
   $all?: readonly Element<T>[];
   /** Substring of a string, case-sensitive; element of an array. */
-  $contains?: Element<T> & Scalar;
+  $contains?: Part<T>;
   /** RE2 syntax: linear time, no look-around or back references. Matches anywhere in the string. */
-  $regex?: string | RegExp;
+  $regex?: unknown extends T ? string | RegExp : When<Element<T>, string, string | RegExp>;
   /** Flags of `$regex`: i, m, s. */
   $options?: string;
   /** Length of an array. */
-  $size?: number;
+  $size?: unknown extends T ? number : When<T, readonly unknown[], number>;
   $type?: ValueType;
   $not?: FieldFilter<T>;
   /** What these conditions say where the path is missing; default: each operator's own rule. */
@@ -52,12 +65,59 @@ export interface FieldFilter<T = unknown> {
 /** A value that must be equal, or conditions. */
 export type FieldCondition<T> = T | Element<T> | null | FieldFilter<T>;
 
-/** Conditions that must all hold. Dots in keys lead into nested objects. */
-export type Filter<M extends object = Record<string, unknown>> = {
-  [K in keyof M & string]?: FieldCondition<Exclude<M[K], undefined>>;
-} & {
-  [path: `${string}.${string}`]: unknown;
-} & {
+/** What paths do not lead into. */
+type Leaf = Scalar | undefined | readonly unknown[];
+
+/** The declared keys of a type, without index signatures. */
+type Key<T> = keyof { [K in keyof T as string extends K ? never : K]: K } & string;
+
+/** The paths of a type, dotted within nested objects; any path where nothing is known. */
+export type FilterPath<T, Depth extends 0[] = []> = unknown extends T
+  ? string
+  : T extends Leaf
+    ? never
+    : string extends keyof T
+      ? string
+      : Depth["length"] extends 6
+        ? string
+        : { [K in Key<T>]: K | `${K}.${FilterPath<T[K & keyof T], [...Depth, 0]>}` }[Key<T>];
+
+/** The type of the value at a path. */
+export type FilterValue<T, P extends string> = unknown extends T
+  ? unknown
+  : T extends Leaf
+    ? never
+    : P extends Key<T>
+      ? T[P & keyof T]
+      : string extends keyof T
+        ? T[string & keyof T] extends Leaf
+          ? T[string & keyof T]
+          : unknown
+        : string extends P
+          ? unknown
+          : {
+              [K in Key<T>]: P extends `${K}.${infer Rest}`
+                ? FilterValue<T[K & keyof T], Rest>
+                : never;
+            }[Key<T>];
+
+/** Conditions on the declared paths of a type. */
+type Paths<M> = {
+  [P in FilterPath<M>]?: FieldCondition<Exclude<FilterValue<M, P>, undefined>>;
+};
+
+/** Conditions on metadata with an index signature: any path, declared keys by their type. */
+type OpenPaths<M> = {
+  [K in Key<M>]?: FieldCondition<Exclude<M[K & keyof M], undefined>>;
+} & { [path: string]: unknown };
+
+/**
+ * Conditions that must all hold. Dots in keys lead into nested objects. Where M says what the
+ * metadata is, other paths and operands of another type do not compile.
+ */
+export type Filter<M extends object = Record<string, unknown>> = (string extends keyof M
+  ? OpenPaths<M>
+  : Paths<M>) & {
   $and?: readonly Filter<M>[];
   $or?: readonly Filter<M>[];
   $nor?: readonly Filter<M>[];

@@ -58,5 +58,13 @@ export { type DatabaseOptions, openDatabase } from "./open-database.js";
 export { limits } from "./limits.js";
 export { type Metric, metrics } from "./result.js";
 export * from "./types.js";
+export type {
+  MetadataSchema,
+  SchemaInput,
+  SchemaIssue,
+  SchemaOutput,
+  SchemaResult,
+  StandardSchema,
+} from "./schema.js";
 export type { VectorCollection } from "./vector-collection.js";
 export type { VectorInput } from "./vectors.js";

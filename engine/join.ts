@@ -101,9 +101,14 @@ class JoinedSource implements RecordSource {
     return dimensions!;
   }
 
-  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string {
+  metadata(position: number): unknown {
     const at = this.#find(position);
-    return this.#sources[at]!.stage(position - this.#starts[at]!, batch, columns);
+    return this.#sources[at]!.metadata(position - this.#starts[at]!);
+  }
+
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch, metadata?: object): string {
+    const at = this.#find(position);
+    return this.#sources[at]!.stage(position - this.#starts[at]!, batch, columns, metadata);
   }
 
   push(batch: NativeBatch, from: number, to: number): void {

@@ -21,8 +21,13 @@ export interface RecordSource {
   readonly isEmpty: boolean;
   /** Elements per vector when the collection does not say; the first record decides. */
   dimensions(fixed: number | undefined): number;
-  /** Checks record i, stages it and returns its id. */
-  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string;
+  /** The metadata as it was given. */
+  metadata(position: number): unknown;
+  /**
+   * Checks record i, stages it and returns its id.
+   * @param metadata what a schema made of the record's own
+   */
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch, metadata?: object): string;
   /** Hands the vectors [from, to) over; the caller keeps that below `maxPush` vectors. */
   push(batch: NativeBatch, from: number, to: number): void;
   readonly maxPush: number;
@@ -67,7 +72,11 @@ class RecordsSource implements RecordSource {
     return this.#dimensions;
   }
 
-  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string {
+  metadata(position: number): unknown {
+    return this.#record(position).metadata;
+  }
+
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch, checked?: object): string {
     const record = this.#record(position);
     const { id = randomUUID() } = record;
     checkId(id, () => `upsert: the id of record ${position}`);
@@ -77,8 +86,9 @@ class RecordsSource implements RecordSource {
       () => `upsert: the vector of ${this.name(position)}`,
     );
     const name = (): string => `upsert: ${this.name(position)}`;
-    batch.add(id, encodeRecord(record.text, record.metadata, name));
-    columns.add(batch.size - 1, record.metadata);
+    const metadata = checked ?? record.metadata;
+    batch.add(id, encodeRecord(record.text, metadata, name));
+    columns.add(batch.size - 1, metadata);
     return id;
   }
 
@@ -164,7 +174,11 @@ class ColumnsSource implements RecordSource {
     return dimensions;
   }
 
-  stage(position: number, batch: StoreBatch, columns: ColumnBatch): string {
+  metadata(position: number): unknown {
+    return this.#columns.metadatas?.[position];
+  }
+
+  stage(position: number, batch: StoreBatch, columns: ColumnBatch, checked?: object): string {
     const { ids, texts, metadatas } = this.#columns;
     let id: string;
     if (ids === undefined) {
@@ -175,7 +189,7 @@ class ColumnsSource implements RecordSource {
       id = given;
     }
     const text = texts?.[position];
-    const metadata = metadatas?.[position];
+    const metadata = checked ?? metadatas?.[position];
     const json =
       text === undefined && metadata === undefined
         ? ""

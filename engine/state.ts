@@ -4,6 +4,7 @@ import { hiveError } from "./errors.js";
 import { callNative, fromNative } from "./native-errors.js";
 import type { NativeDevice } from "./native-types.js";
 import type { Metric } from "./result.js";
+import type { MetadataSchema } from "./schema.js";
 import { CollectionData } from "./snapshot.js";
 import type { CollectionStorage } from "./store/collection-storage.js";
 import { DurableStore } from "./store/durable.js";
@@ -21,6 +22,8 @@ export class CollectionState {
   data: CollectionData | undefined;
   /** Its files; undefined when the database is in memory. */
   readonly storage: CollectionStorage | undefined;
+  /** Checks the metadata of every write; belongs to the process and is not stored. */
+  schema: MetadataSchema | undefined;
   readonly #device: NativeDevice;
   #closedBy: string | undefined;
   #rowBase = 0;
@@ -60,6 +63,19 @@ export class CollectionState {
     if (dimensions === undefined || this.dimensions !== undefined) return;
     this.dimensions = dimensions;
     await this.storage?.commitManifest((manifest) => ({ ...manifest, dimensions }));
+  }
+
+  /** Takes a schema for the writes from now on; the one that it has stays. */
+  useSchema(schema: MetadataSchema | undefined): void {
+    if (schema === undefined || schema === this.schema) return;
+    if (this.schema !== undefined) {
+      const name = JSON.stringify(this.name);
+      throw hiveError("ALREADY_EXISTS", `Collection ${name} is open with another schema.`, {
+        hint: "Make the schema once and pass the same object, or leave the option out.",
+        details: { option: "schema" },
+      });
+    }
+    this.schema = schema;
   }
 
   /** Reads what is stored, when there is something. Once, before anything else. */

@@ -20,8 +20,9 @@ import type { VectorInput } from "./vectors.js";
  * the same name means there: higher scores are closer, filters are exact, errors have a code.
  *
  * @typeParam M the shape of the records' metadata; not checked at run time
+ * @typeParam In the shape of what is given to writes
  */
-export interface VectorCollection<M extends object = Metadata> {
+export interface VectorCollection<M extends object = Metadata, In extends object = M> {
   readonly name: string;
   /** Elements per vector; undefined until the first record fixes it. */
   readonly dimensions: number | undefined;
@@ -29,7 +30,7 @@ export interface VectorCollection<M extends object = Metadata> {
 
   /** Stores records; one with a known id replaces the old one. Returns the ids, in order. */
   upsert(
-    records: readonly RecordInput<M>[] | ColumnsInput<M>,
+    records: readonly RecordInput<In>[] | ColumnsInput<In>,
     options?: WriteOptions,
   ): Promise<string[]>;
 

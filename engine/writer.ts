@@ -6,13 +6,13 @@
 import { ColumnBatch } from "./column-batch.js";
 import { hiveError, throwIfAborted } from "./errors.js";
 import type { FilterNode } from "./filter-ast.js";
-import { rowsOf, selectRows } from "./filter-run.js";
-import { checkId } from "./ids.js";
 import { limits } from "./limits.js";
 import { type VectorNamer, fromNative } from "./native-errors.js";
 import type { NativeBatch } from "./native-types.js";
 import { Join } from "./join.js";
 import { show } from "./options.js";
+import { fillPassing, fillRemovals } from "./removals.js";
+import { checkMetadata, checkUpdates, type SchemaRun } from "./schema.js";
 import { Slices } from "./slices.js";
 import type { CollectionData } from "./snapshot.js";
 import type { RecordSource } from "./sources.js";
@@ -72,13 +72,14 @@ export class Writer {
     const state = this.#state;
     const dimensions = source.dimensions(state.dimensions);
     checkCount(source.count, state.data?.store.count ?? 0);
+    const checked = await this.#checked(source, options);
     const data = state.data ?? (await state.createData(dimensions));
     try {
       const namer =
         (write: Write): VectorNamer =>
         (index) =>
           nameVector(source, write, index);
-      const fill: Fill<string[]> = (write) => fillFrom(source, write, options);
+      const fill: Fill<string[]> = (write) => fillFrom(source, write, options, checked);
       return await this.#write(data, source.count, options, fill, namer);
     } catch (error) {
       if (data !== state.data) data.close();
@@ -96,7 +97,10 @@ export class Writer {
         const message = `update: there is no record with the id ${show(id)} (entry 0).`;
         throw hiveError("NOT_FOUND", message, { details: { id, index: 0 } });
       }
-      const fill: Fill<void> = (write) => fillUpdates(updates, write, options);
+      const run = this.#schemaRun(options.signal);
+      const checked = run === undefined ? updates : await checkUpdates(run, updates);
+      this.#begin(options.signal);
+      const fill: Fill<void> = (write) => fillUpdates(checked, write, options);
       return this.#write(data, updates.length, options, fill);
     }, options.signal);
   }
@@ -131,6 +135,22 @@ export class Writer {
       await this.#state.clear();
       return { value: undefined };
     }, signal);
+  }
+
+  /** What the schema makes of the records' metadata; undefined when there is no schema. */
+  async #checked(source: RecordSource, { signal }: WriteOptions): Promise<object[] | undefined> {
+    const run = this.#schemaRun(signal);
+    if (run === undefined) return undefined;
+    const name = (index: number): string => `upsert: ${source.name(index)}`;
+    const checked = await checkMetadata(run, source.count, (i) => source.metadata(i), name);
+    this.#begin(signal);
+    return checked;
+  }
+
+  #schemaRun(signal: AbortSignal | undefined): SchemaRun | undefined {
+    const { schema } = this.#state;
+    if (schema === undefined) return undefined;
+    return { schema, signal, slices: new Slices(signal, () => this.#state.assertOpen()) };
   }
 
   #begin(signal: AbortSignal | undefined): void {
@@ -233,11 +253,12 @@ async function fillFrom(
   source: RecordSource,
   { native, batch, columns, slices }: Write,
   options: WriteOptions,
+  checked: readonly object[] | undefined,
 ): Promise<string[]> {
   const { count } = source;
   const ids: string[] = [];
   for (let i = 0; i < count; i++) {
-    ids.push(source.stage(i, batch, columns));
+    ids.push(source.stage(i, batch, columns, checked?.[i]));
     if (i % stride === stride - 1 && slices.due) await slices.turn();
   }
   const { maxPush } = source;
@@ -260,38 +281,4 @@ async function fillFrom(
 function endOfRun(batch: StoreBatch, from: number, to: number): number {
   for (let i = from; i < to; i++) if (batch.isVoid(i)) return i;
   return to;
-}
-
-async function fillPassing(
-  filter: FilterNode,
-  { data, batch, slices }: Write,
-  signal: AbortSignal | undefined,
-  check: () => void,
-): Promise<number> {
-  const snapshot = data.acquire();
-  try {
-    let removed = 0;
-    for (const rows of rowsOf(await selectRows(snapshot, filter, signal, check))) {
-      for (const row of rows) if (batch.remove(row)) removed++;
-      if (slices.due) await slices.turn();
-    }
-    return removed;
-  } finally {
-    snapshot.release();
-  }
-}
-
-async function fillRemovals(
-  ids: readonly string[],
-  { data, batch, slices }: Write,
-): Promise<number> {
-  let known = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
-    checkId(id, () => `delete: ids[${i}]`);
-    const row = data.store.rowOf(id);
-    if (row !== undefined && batch.remove(row)) known++;
-    if (i % stride === 0 && slices.due) await slices.turn();
-  }
-  return known;
 }
