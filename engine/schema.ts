@@ -89,7 +89,8 @@ export async function checkMetadata(
 ): Promise<object[]> {
   const checked: object[] = [];
   for (let i = 0; i < count; i++) {
-    const answer = validate(run, metadata(i) ?? {}, i, name);
+    const given = metadata(i);
+    const answer = validate(run, given === undefined ? {} : given, i, name);
     checked.push(answer instanceof Promise ? await answer : answer);
     if (i % stride === stride - 1 && run.slices.due) await run.slices.turn();
   }

@@ -84,6 +84,8 @@ describe.each([
     const tags = { ...alien, tags: ["a", 3] } as never;
     const columns = { vectors: Float32Array.of(1, 0), metadatas: [tags] };
     await failure(() => collection.upsert(columns), "SCHEMA_MISMATCH", /metadata\.tags\[1\]/);
+    const none = [{ vector, metadata: null as never }];
+    await failure(() => collection.upsert(none), "SCHEMA_MISMATCH", / metadata: .*object/);
     // Without metadata there is no title either.
     await failure(() => collection.upsert([{ vector }]), "SCHEMA_MISMATCH", /metadata\.title/);
     await failure(
