@@ -1,7 +1,8 @@
 import crypto from "node:crypto";
 import fs from "node:fs/promises";
 import path from "node:path";
-import type { EncodeOptions, Encoder } from "./encoder.js";
+import { ROOT } from "../common/root.js";
+import { type EncodeOptions, type Encoder, encoderVersion } from "./encoder.js";
 
 /**
  * File: SHA-256 of the rest (32 bytes), count and dimensions (u32, little endian), count keys of
@@ -105,4 +106,13 @@ export class CachedEncoder implements Encoder {
       await fs.rm(temporary, { force: true });
     }
   }
+}
+
+/** The sentence encoder with the cache that the examples share. */
+export function cachedEncoder(encoder: Encoder): CachedEncoder {
+  return new CachedEncoder(
+    encoder,
+    path.join(ROOT, ".cache/quickstart/encoder.bin"),
+    encoderVersion(),
+  );
 }

@@ -2,16 +2,14 @@
  * Ask your dependencies: retrieval-augmented generation with LangChain.js over hive-gpu.
  *   npm run quickstart -- "How do I get the TypeScript type of a zod schema?"
  */
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { parseK, readQuestions, runCommand } from "../common/command.js";
+import { dim, progressBar } from "../common/terminal.js";
 import { ExtractiveAnswerer, type Answerer } from "./answer.js";
 import { ChatAnswerer, chooseChat, openChat } from "./chat.js";
-import type { Finding } from "./findings.js";
-import { cite } from "./passage.js";
+import { printAnswer, printOverview } from "./output.js";
 import { Pipeline } from "./pipeline.js";
 import { BUILT_IN } from "./questions.js";
-import { bold, cyan, dim, printError, printNote, progressBar, wrap } from "./terminal.js";
-
-const MAX_K = 20;
 
 interface Options {
   dir?: string;
@@ -21,19 +19,6 @@ interface Options {
   extract?: boolean;
 }
 
-function parseK(value: string): number {
-  const k = Number(value);
-  if (Number.isInteger(k) && k >= 1 && k <= MAX_K) return k;
-  throw new InvalidArgumentError(`It must be an integer from 1 to ${MAX_K}.`);
-}
-
-/** One question per argument; words without quotes around them are one question. */
-function readQuestions(words: readonly string[]): readonly string[] {
-  const given = words.map((word) => word.trim()).filter((word) => word !== "");
-  if (given.length === 0) return BUILT_IN;
-  return given.some((word) => word.includes(" ")) ? given : [given.join(" ")];
-}
-
 /** The chat model that the environment configures, opened before any of the slow work. */
 async function configuredChat(options: Options): Promise<Answerer | undefined> {
   const choice = options.extract ? undefined : chooseChat(process.env);
@@ -41,28 +26,6 @@ async function configuredChat(options: Options): Promise<Answerer | undefined> {
   const model = await openChat(choice, process.env);
   const label = `${choice.provider}, model ${choice.model} (because of ${choice.variable})`;
   return new ChatAnswerer(model, label);
-}
-
-function describe(pipeline: Pipeline, seconds: number): void {
-  const { corpus, cache, database } = pipeline;
-  const total = corpus.passages.length;
-  const { hits, wasCorrupt } = cache ?? { hits: 0, wasCorrupt: false };
-  const source = hits === total ? "all from the cache" : `${total - hits} encoded, ${hits} cached`;
-  for (const note of corpus.notes) printNote(note);
-  if (wasCorrupt) printNote("the cache was damaged and has been written anew");
-  const { backend, name } = database.device;
-  console.log(`${dim("documents")}  ${corpus.files} files of ${corpus.packages} packages`);
-  console.log(`${dim("passages ")}  ${total}, ${source}, ready after ${seconds.toFixed(1)} s`);
-  console.log(`${dim("device   ")}  ${backend}: ${name}`);
-}
-
-function printSources(findings: readonly Finding[]): void {
-  for (const [index, { passage, score }] of findings.entries()) {
-    const { metadata } = passage;
-    const section = metadata.section === "" ? "" : ` › ${metadata.section}`;
-    console.log(`  ${cyan(`[${index + 1}]`)} ${metadata.package}${section}`);
-    console.log(`      ${dim(`${cite(metadata)}  score ${score.toFixed(3)}`)}`);
-  }
 }
 
 async function ask(words: string[], options: Options): Promise<void> {
@@ -75,24 +38,17 @@ async function ask(words: string[], options: Options): Promise<void> {
   );
   try {
     const answerer = chat ?? new ExtractiveAnswerer(pipeline.reader);
-    describe(pipeline, (performance.now() - started) / 1000);
+    printOverview(pipeline, (performance.now() - started) / 1000);
     console.log(`${dim("answers  ")}  ${answerer.label}`);
-    for (const question of readQuestions(words)) {
+    const given = readQuestions(words);
+    for (const question of given.length > 0 ? given : BUILT_IN) {
       const findings = await pipeline.find(question, options.k);
-      const { text, sources } = await answerer.answer(question, findings, options.k);
-      console.log(`\n${bold(question)}\n\n${wrap(text)}\n`);
-      printSources(sources);
+      printAnswer(question, await answerer.answer(question, findings, options.k));
     }
   } finally {
     await pipeline.close();
   }
 }
-
-// A reader that has seen enough, such as `head`, is no error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit(0);
-});
 
 const program = new Command()
   .name("npm run quickstart --")
@@ -105,10 +61,4 @@ const program = new Command()
   .option("--extract", "answer with quotes even when a chat model is configured")
   .action(ask);
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  const { message, hint } = error as Error & { hint?: string };
-  printError(message, hint);
-  process.exitCode = 1;
-}
+await runCommand(program);

@@ -1,15 +1,11 @@
-import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { openDatabase, type Database, type DeviceChoice } from "hive-gpu";
 import { HiveVectorStore } from "hive-gpu/langchain";
-import { CachedEncoder } from "./cache.js";
+import { ROOT } from "../common/root.js";
+import { cachedEncoder, type CachedEncoder } from "./cache.js";
 import { loadCorpus, type Corpus } from "./corpus.js";
 import { HybridEmbeddings } from "./embeddings.js";
 import { Reader, type Finding, type Hit } from "./findings.js";
-import { encoderVersion, SentenceEncoder, type EncodeOptions } from "./encoder.js";
-
-/** The repository, seen from dist/examples/quickstart. */
-export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+import { SentenceEncoder, type EncodeOptions } from "./encoder.js";
 
 export interface PipelineOptions {
   /** A further folder to read. */
@@ -42,11 +38,7 @@ export class Pipeline {
     const database = await openDatabase({ device: options.device as DeviceChoice | undefined });
     const encoder = new SentenceEncoder();
     try {
-      const cacheFile = path.join(ROOT, ".cache/quickstart/encoder.bin");
-      const cache =
-        options.cache === false
-          ? undefined
-          : new CachedEncoder(encoder, cacheFile, encoderVersion());
+      const cache = options.cache === false ? undefined : cachedEncoder(encoder);
       const embeddings = new HybridEmbeddings({
         corpus: corpus.passages.map((passage) => passage.pageContent),
         documents: cache ?? encoder,
