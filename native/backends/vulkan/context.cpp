@@ -40,7 +40,7 @@ constexpr auto kExitWait = std::chrono::seconds(3);
 
 // Waits for a device that is being closed on another thread, but not for ever.
 void on_exit() {
-  const std::unique_lock lock(exit_mutex(), kExitWait);
+  const std::unique_lock lock(exit_mutex(), std::chrono::system_clock::now() + kExitWait);
   g_exiting.store(true);
 }
 

@@ -38,6 +38,7 @@ struct Machine {
   uint32_t current;  // thread index
   uint32_t block_x, block_y, grid_x, grid_y;
   uint32_t barrier_arrived, barrier_generation;
+  uint64_t completed;  // exchanges and barriers: a block in which this stands still is stuck
   Warp warps[kWarps];
   unsigned char* shared;
 };
@@ -60,6 +61,7 @@ inline const uint32_t (*exchange_words(const uint32_t* words, uint32_t count))[k
   if (++warp.arrived == 32) {
     warp.arrived = 0;
     ++warp.generation;
+    ++m.completed;
   } else {
     while (warp.generation == generation) yield_in_warp();
   }
@@ -99,6 +101,7 @@ HIVE_DEVICE void block_barrier() {
   if (++m.barrier_arrived == kBlockThreads) {
     m.barrier_arrived = 0;
     ++m.barrier_generation;
+    ++m.completed;
     return;
   }
   while (m.barrier_generation == generation) emulated::yield_in_block();

@@ -56,7 +56,8 @@ struct Runner {
   const KernelEntry* kernel = nullptr;
   const void* args = nullptr;
   uint32_t unfinished = 0;
-  uint64_t idle = 0;
+  uint64_t idle = 0;       // switches since the last thing that was completed
+  uint64_t completed = 0;  // as the machine's, when idle was last 0
   bool stuck = false;
 };
 
@@ -90,6 +91,10 @@ void switch_fibers(Fiber& from, Fiber& to) {
 
 void go_to(uint32_t from, uint32_t to) {
   Runner& r = runner();
+  if (r.completed != r.state.completed) {
+    r.completed = r.state.completed;
+    r.idle = 0;
+  }
   if (++r.idle > kPatience) {
     r.stuck = true;
     switch_fibers(r.fibers[from], r.main);
