@@ -1,5 +1,6 @@
 /** Columns of records that were read back from a store: built anew, as they were at first. */
 import { ColumnBatch } from "./column-batch.js";
+import { HiveGpuError } from "./errors.js";
 import type { NativeBatch } from "./native-types.js";
 import { Slices } from "./slices.js";
 import type { CollectionData } from "./snapshot.js";
@@ -24,7 +25,7 @@ export async function restoreColumns(data: CollectionData, check: () => void): P
       from = rows.at(-1)! + 1;
       const batch = new ColumnBatch(data.columns);
       for (let i = 0; i < rows.length; i++) {
-        batch.add(i, data.store.contentOf(rows[i]!).metadata);
+        addRecord(data, rows[i]!, i, batch);
         if (i % stride === 0 && slices.due) await slices.turn();
       }
       await batch.flush({ setColumn: intoRows(data, rows) }, noVoids, slices);
@@ -33,6 +34,16 @@ export async function restoreColumns(data: CollectionData, check: () => void): P
     snapshot.release();
     // The view of before has no columns.
     data.changed();
+  }
+}
+
+/** A damaged record must not keep the others from being opened; filters refuse while it is there. */
+function addRecord(data: CollectionData, row: number, position: number, batch: ColumnBatch): void {
+  try {
+    batch.add(position, data.store.contentOf(row).metadata);
+  } catch (error) {
+    if (!(error instanceof HiveGpuError) || error.code !== "CORRUPT") throw error;
+    data.columns.unread.set(row, error);
   }
 }
 

@@ -48,6 +48,8 @@ export class PathColumns {
 export class Columns {
   readonly #paths = new Map<string, PathColumns>();
   #nextId = 1;
+  /** Rows whose records could not be read when the columns were restored, and why. */
+  readonly unread = new Map<number, Error>();
   /** Marks records with paths that have no columns; undefined while there is none. */
   overflowId: number | undefined;
 

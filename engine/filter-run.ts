@@ -17,6 +17,13 @@ async function run(snapshot: Snapshot, program: Program): Promise<NativeSelectio
   return snapshot.native.select(program.words, program.rows);
 }
 
+/** Whether an unread record passes is unknown, so no answer would be right while it is there. */
+function assertAllRead({ data, native }: Snapshot): void {
+  for (const [row, error] of data.columns.unread) {
+    if (native.liveRowsFrom(row, 1)[0] === row) throw error;
+  }
+}
+
 /** Rows of a selection, ascending, in pieces. */
 export function* rowsOf(selection: NativeSelection): Generator<Float64Array, void, undefined> {
   let from = 0;
@@ -49,7 +56,7 @@ async function decide(
 }
 
 /**
- * The rows of a snapshot that pass a filter.
+ * The rows of a snapshot that pass a filter. Throws CORRUPT while a live record cannot be read.
  * @param signal stops the evaluation between two slices
  * @param check throws when the collection was closed meanwhile
  */
@@ -62,6 +69,7 @@ export async function selectRows(
   const slices = new Slices(signal, check);
   const compiler = new Compiler(snapshot.data.columns, slices);
   try {
+    assertAllRead(snapshot);
     for (const residual of compiler.residuals(filter)) {
       compiler.decided.set(residual.node, await decide(snapshot, residual, slices));
     }
