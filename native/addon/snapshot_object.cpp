@@ -94,8 +94,8 @@ std::shared_ptr<Search> SnapshotObject::make_search(const Napi::CallbackInfo& in
   if (selection != nullptr && &selection->snapshot() != snapshot_.get()) {
     throw Failure("INVALID_ARGUMENT", "native: the selection belongs to another snapshot.");
   }
-  return std::make_shared<Search>(context_.runner, *context_.collection, snapshot_, queries.Data(),
-                                  count, *k, std::move(selection));
+  return Search::make(context_.runner, *context_.collection, snapshot_, queries.Data(), count, *k,
+                      std::move(selection));
 }
 
 Napi::Value SnapshotObject::try_search_inline(const Napi::CallbackInfo& info) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "cpu_backend.h"
+#include "workers.h"
 
 namespace hive {
 namespace {
@@ -180,6 +181,11 @@ Search::Search(std::shared_ptr<Runner> runner, const Collection& collection,
 }
 
 Search::~Search() { release(); }
+
+void Search::destroy(Search* search) {
+  if (search->tickets_.empty()) delete search;
+  else Workers::shared().run([search] { delete search; });
+}
 
 // For cosine the query is scaled by a power of two so that its norm lies in [0.5, 1): exact, and
 // small queries no longer underflow in the products.

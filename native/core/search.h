@@ -67,6 +67,14 @@ struct SearchResult {
 
 class Search : public std::enable_shared_from_this<Search> {
  public:
+  // The way to make one; arguments as for the constructor. When the last owner lets go while a
+  // ticket is still there, the search is destroyed on a worker thread: that owner may be the
+  // ticket's own notify call, and freeing the ticket waits for that call.
+  template <class... Args>
+  static std::shared_ptr<Search> make(Args&&... args) {
+    return std::shared_ptr<Search>(new Search(std::forward<Args>(args)...), destroy);
+  }
+
   // Copies the queries, then checks the copy. Throws NON_FINITE or NORM_TOO_LARGE.
   Search(std::shared_ptr<Runner> runner, const Collection& collection,
          std::shared_ptr<const Snapshot> snapshot, const float* queries, size_t query_count,
@@ -86,6 +94,7 @@ class Search : public std::enable_shared_from_this<Search> {
   uint32_t query_count() const { return query_count_; }
 
  private:
+  static void destroy(Search* search);
   // A wave that the device is searching.
   // Bitsets of the selection on devices.
   using FilterHandles = std::vector<std::pair<std::shared_ptr<Device>, hive_bits*>>;

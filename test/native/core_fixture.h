@@ -60,7 +60,7 @@ inline SearchResult run_search(const std::shared_ptr<Runner>& runner, const Coll
                                std::shared_ptr<const Snapshot> snapshot,
                                const std::vector<float>& queries, uint32_t k) {
   const size_t count = queries.size() / collection.dim();
-  const auto search = std::make_shared<Search>(runner, collection, std::move(snapshot),
+  const auto search = Search::make(runner, collection, std::move(snapshot),
                                                queries.data(), count, k);
   std::promise<std::optional<Failure>> done;
   search->start([&](std::optional<Failure> failure) { done.set_value(std::move(failure)); });

@@ -136,7 +136,7 @@ TEST_CASE("core: cancelling ends a search with CANCELLED or its answer") {
     const auto collection = filled(runner, 60000);
     const auto queries = random_rows(400, kDim, 2);
     for (int i = 0; i < 20; ++i) {
-      const auto search = std::make_shared<Search>(runner, *collection, collection->snapshot(),
+      const auto search = Search::make(runner, *collection, collection->snapshot(),
                                                    queries.data(), 400, 10);
       std::promise<std::optional<Failure>> done;
       search->start([&](std::optional<Failure> failure) { done.set_value(std::move(failure)); });
